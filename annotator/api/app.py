@@ -1,0 +1,41 @@
+"""The web application without the page: routes, sign-in and the guard."""
+
+from __future__ import annotations
+
+import shutil
+
+from fastapi import FastAPI
+
+from annotator import __version__
+from annotator.actions import Actions
+from annotator.api import errors, files, routes, sign_in
+from annotator.api.auth import Gate
+from annotator.api.guard import Guard
+from annotator.settings import Settings
+from annotator.store import Store
+
+
+def create_app(store: Store, settings: Settings, *, actions: Actions | None = None) -> FastAPI:
+    """Everything but the page; whatever is mounted into it later stands behind the guard as well.
+
+    `app.state.actions` is the door to everything, `app.state.first_run_secret` the one-time secret of the
+    first sign-in (None when nobody needs it).
+    """
+    app = FastAPI(title="Annotation assistant", version=__version__, docs_url=None, redoc_url=None)
+    shutil.rmtree(settings.data_dir / files.TEMPORARY, ignore_errors=True)  # left by a server that was killed
+    gate = Gate(store, settings)
+    app.state.settings = settings
+    app.state.actions = actions or Actions(store, settings)
+    app.state.gate = gate
+    app.state.first_run_secret = gate.first_run_secret
+    errors.install(app)
+    for part in (sign_in.router, routes.router, files.router):
+        app.include_router(part)
+    app.add_api_route("/healthz", healthz, methods=["GET"])
+    app.add_middleware(Guard, gate=gate, settings=settings)
+    return app
+
+
+def healthz() -> dict[str, str]:
+    """Says that the server answers; nothing else."""
+    return {"status": "ok"}

@@ -1,0 +1,88 @@
+"""Bytes in and out: pictures, exports, label files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
+
+from annotator.api import shapes
+from annotator.api.errors import envelope
+from annotator.api.models import PathId
+from annotator.api.routes import actions_of, user_of
+
+router = APIRouter()
+
+TEMPORARY = "tmp"  # folder in the data folder for files that live as long as one request
+_PICTURE_HEADERS = {
+    "Cache-Control": "private, max-age=31536000, immutable",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Content-Disposition": "inline",
+}
+_LABEL_SUFFIXES = frozenset({".csv", ".json"})
+
+
+@router.get("/img/{image_id}")
+def picture(
+    request: Request, image_id: PathId, size: Annotated[Literal["thumb", "full"], Query()] = "full"
+) -> Response:
+    """A picture or its thumbnail, never any other file."""
+    if "," in request.headers.get("range", ""):
+        return envelope(416, "range", "A picture is given whole or as one range.")
+    path, media_type = actions_of(request).image_file(image_id, size)
+    return FileResponse(path, media_type=media_type, headers=_PICTURE_HEADERS)
+
+
+@router.get("/api/projects/{project_id}/export/{kind}")
+def export(request: Request, project_id: PathId, kind: Literal["coco", "csv"]) -> Response:
+    """Every decided cell as a file to download."""
+    actions = actions_of(request)
+    suffix, media_type = {"coco": (".json", "application/json"), "csv": (".csv", "text/csv; charset=utf-8")}[
+        kind
+    ]
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="export-", dir=_temporary(request)))
+        path = Path(folder) / f"project-{project_id}{suffix}"
+        (actions.export_coco if kind == "coco" else actions.export_csv)(project_id, path)
+        sent = stack.pop_all()  # the file has to stay until it is sent
+    return FileResponse(
+        path,
+        media_type=media_type,
+        filename=path.name,
+        headers={"Cache-Control": "no-store"},
+        background=BackgroundTask(sent.close),
+    )
+
+
+@router.post("/api/projects/{project_id}/labels")
+def import_labels(request: Request, project_id: PathId, file: UploadFile) -> shapes.Json:
+    """Read labels from a CSV or COCO JSON file; all of it or nothing."""
+    with _kept(request, file) as path:
+        return shapes.import_report(
+            actions_of(request).import_labels(project_id, path, user_id=user_of(request))
+        )
+
+
+@contextmanager
+def _kept(request: Request, file: UploadFile) -> Iterator[Path]:
+    """The upload as a file under a name of ours: what a client calls it never becomes a path."""
+    suffix = Path(file.filename or "").suffix.lower()
+    name = f"labels{suffix if suffix in _LABEL_SUFFIXES else ''}"
+    with tempfile.TemporaryDirectory(prefix="labels-", dir=_temporary(request)) as folder:
+        path = Path(folder) / name
+        with path.open("wb") as target:
+            shutil.copyfileobj(file.file, target)
+        yield path
+
+
+def _temporary(request: Request) -> Path:
+    folder: Path = request.app.state.settings.data_dir / TEMPORARY
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

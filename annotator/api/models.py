@@ -1,0 +1,61 @@
+"""Bodies the API takes: strict, bounded, nothing unknown in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Path
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from annotator.records import CellState, NewDecision, Source
+
+LARGEST = 2**53 - 1  # what a page's numbers hold exactly
+
+
+def _digits(text: str) -> str:
+    """One spelling per id: a number parser also takes blanks, signs and a newline around it."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("an id is written in digits")
+    return text
+
+
+Id = Annotated[int, Field(ge=1, le=LARGEST)]
+PathId = Annotated[int, BeforeValidator(_digits), Path(ge=1, le=LARGEST)]
+OpId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class CategoryBody(_Body):
+    """A category to add."""
+
+    name: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class DecisionBody(_Body):
+    """One answer of a person for one cell; "unknown" takes an answer back. The server knows who and when."""
+
+    op_id: OpId
+    image_id: Id
+    category_id: Id
+    state: Literal["positive", "negative", "unsure", "unknown"]
+    source: Literal["human", "group", "bulk"] = "human"
+    mode: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")] = "image"
+    shown_ms: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    generation_id: Id | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
+    random_stream: bool = False
+    undo_of: OpId | None = None
+
+    def record(self) -> NewDecision:
+        """The same as the store takes it."""
+        words = {"state": CellState.from_word(self.state), "source": Source(self.source)}
+        return NewDecision(**(self.model_dump() | words))
+
+
+class DecisionsBody(_Body):
+    """Answers that are stored together or not at all."""
+
+    decisions: Annotated[list[DecisionBody], Field(min_length=1, max_length=1000)]

@@ -1,0 +1,182 @@
+"""How answers look as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from annotator.actions import Attention, CategoryView, Deck, Item, RetrainAnswer, Status
+from annotator.records import (
+    Category,
+    CategoryCount,
+    Evidence,
+    Generation,
+    ImportReport,
+    Job,
+    Project,
+    StoredDecision,
+    Suggestion,
+)
+
+Json = dict[str, Any]
+
+
+def picture_url(image_id: int) -> str:
+    """Address of the picture in full size."""
+    return f"/img/{image_id}?size=full"
+
+
+def thumb_url(image_id: int) -> str:
+    """Address of the thumbnail."""
+    return f"/img/{image_id}?size=thumb"
+
+
+def project(found: Project, size: int) -> Json:
+    """One line of the list of projects."""
+    return {"id": found.id, "name": found.name, "images": size}
+
+
+def category(found: Category, count: CategoryCount | None = None) -> Json:
+    """A category with its counts."""
+    count = count or CategoryCount(category_id=found.id)
+    return {
+        "id": found.id,
+        "name": found.name,
+        "position": found.position,
+        "positive": count.positive,
+        "negative": count.negative,
+        "unsure": count.unsure,
+    }
+
+
+def categories(found: Sequence[CategoryView]) -> list[Json]:
+    """All categories of a project."""
+    return [category(view.category, view.count) for view in found]
+
+
+def deck(found: Deck) -> Json:
+    """Ids in asking order."""
+    return {
+        "ids": list(found.ids),
+        "generation": found.generation_id,
+        "strategy": found.strategy,
+        "note": found.note,
+    }
+
+
+def item(found: Item) -> Json:
+    """One image with its cells and candidates."""
+    image = found.image
+    return {
+        "image": {
+            "id": image.id,
+            "name": image.name,
+            "width": image.width,
+            "height": image.height,
+            "state": image.state.value,
+            "url": picture_url(image.id),
+            "thumb": thumb_url(image.id),
+        },
+        "cells": [{"category_id": cell.category_id, "state": cell.state.word} for cell in found.cells],
+        "candidates": [candidate(one) for one in found.suggested.suggestions],
+        "generation": found.suggested.generation_id,
+        "note": found.suggested.note,
+    }
+
+
+def candidate(found: Suggestion) -> Json:
+    """One suggestion with its evidence."""
+    return {
+        "category_id": found.category_id,
+        "p": round(found.probability, 4),
+        "basis": found.basis,
+        "known": found.known,
+        "evidence": [_evidence(one) for one in found.evidence],
+    }
+
+
+def _evidence(found: Evidence) -> Json:
+    return {
+        "image_id": found.image_id,
+        "state": found.state.word,
+        "similarity": round(found.similarity, 4),
+        "thumb": thumb_url(found.image_id),
+    }
+
+
+def attention(found: Attention) -> Json:
+    """Where the model looked."""
+    return {"grid": list(found.grid), "values": list(found.values), "generation": found.generation_id}
+
+
+def stored(results: Sequence[StoredDecision], head_seq: int) -> Json:
+    """Receipt for answers."""
+    return {
+        "results": [{"op_id": one.op_id, "seq": one.seq, "stored": one.stored} for one in results],
+        "head_seq": head_seq,
+    }
+
+
+def status(found: Status) -> Json:
+    """The learning loop."""
+    counts, worker = found.counts, found.worker
+    return {
+        "counts": {
+            "images": counts.images,
+            "decided_images": counts.decided_images,
+            "positive": counts.positive,
+            "negative": counts.negative,
+            "unsure": counts.unsure,
+            "unknown": counts.unknown,
+        },
+        "generation": None if found.generation is None else generation(found.generation),
+        "new_decisions": found.new_decisions,
+        "trains_after": found.trains_after,
+        "job": None if found.job is None else job(found.job),
+        "worker": {"alive": worker.alive, "seen_ms_ago": worker.seen_ms_ago, "doing": worker.doing},
+    }
+
+
+def generation(found: Generation) -> Json:
+    """A generation with its measured quality."""
+    return {
+        "id": found.id,
+        "created_at": found.created_at,
+        "map": found.metrics.get("map"),
+        "metrics": found.metrics,
+    }
+
+
+def job(found: Job) -> Json:
+    """A job with its progress."""
+    return {
+        "id": found.id,
+        "kind": found.kind,
+        "status": found.status.value,
+        "stage": found.stage,
+        "done": found.done,
+        "total": found.total,
+        "message": found.message,
+        "curves": found.curves,
+        "started_at": found.started_at,
+        "cancel_requested": found.cancel_requested,
+    }
+
+
+def retrain(found: RetrainAnswer) -> Json:
+    """What pressing the button did."""
+    job_id = None if found.job is None else found.job.id
+    return {"job_id": job_id, "created": found.created, "message": found.message}
+
+
+def import_report(found: ImportReport) -> Json:
+    """What an import did, every refused file by name and reason."""
+    return {
+        "added": found.added,
+        "duplicates": found.duplicates,
+        "refused": [{"name": one.name, "reason": one.reason} for one in found.refused],
+        "cells": found.cells,
+        "cells_known": found.cells_known,
+        "categories_added": found.categories_added,
+        "notes": list(found.notes),
+    }

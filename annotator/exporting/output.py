@@ -1,0 +1,63 @@
+"""Streaming a file that appears complete or not at all, and what to tell about it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from annotator.artifacts import sync_folder
+from annotator.errors import StoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """What was written; `cells` are decided cells, `annotations` the positive ones among them."""
+
+    path: Path
+    images: int
+    annotations: int
+    cells: int
+    sha256: str
+
+
+class Output:
+    """A file being written; the digest grows with it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def write(self, text: str) -> None:
+        """Append UTF-8 text."""
+        data = text.encode("utf-8")
+        self._digest.update(data)
+        self._file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of everything written so far."""
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Output]:
+    """A file that takes the place of `path` when the block ends well; StoreError when it cannot."""
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield Output(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"The export {path} could not be written ({error.strerror or error}).") from error
+    finally:
+        temporary.unlink(missing_ok=True)

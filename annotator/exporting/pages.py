@@ -1,0 +1,26 @@
+"""Images with the labels of their active categories, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection
+
+from annotator.records import Category, Image, Label
+from annotator.store import decisions, images
+
+PAGE = 1_000
+
+
+def labelled_images(
+    c: Connection, project_id: int, categories: Sequence[Category]
+) -> Iterator[tuple[Image, list[Label]]]:
+    """Every image in id order, with its labels in category id order."""
+    active = {category.id for category in categories}
+    after = 0
+    while page := images.page(c, project_id, after=after, limit=PAGE):
+        found = decisions.labels_of(c, [image.id for image in page])
+        for image in page:
+            labels = found.get(image.id, {})
+            yield image, [labels[key] for key in sorted(labels) if key in active]
+        after = page[-1].id

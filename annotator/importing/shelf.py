@@ -1,0 +1,102 @@
+"""Where picture files lie, named by the SHA-256 of the original bytes, and how they get there for good."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from annotator.artifacts import sync_folder
+from annotator.errors import StoreError
+
+STALE_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """A synced temporary file and the place it is meant for."""
+
+    temporary: Path
+    target: Path
+
+
+def original(sha256: str, ext: str) -> str:
+    """Path of the bytes as given, relative to the data folder."""
+    return f"originals/{sha256[:2]}/{sha256}.{ext}"
+
+
+def canonical(sha256: str, ext: str) -> str:
+    """Path of the upright 8-bit picture where the original is none, relative to the data folder."""
+    return f"canonical/{sha256[:2]}/{sha256}.{ext}"
+
+
+def thumbnail(sha256: str) -> str:
+    """Path of the thumbnail, relative to the data folder."""
+    return f"thumbnails/{sha256[:2]}/{sha256}.jpg"
+
+
+class Shelf:
+    """Stages files in a folder of its own, on any thread, and moves them to their places in batches.
+
+    StoreError when the disk refuses.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir
+        self._incoming = data_dir / "incoming" / uuid.uuid4().hex
+
+    def __enter__(self) -> Shelf:
+        with self._storing():
+            self._incoming.mkdir(parents=True)
+        for left in self._incoming.parent.iterdir():  # of imports that were killed
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._incoming, ignore_errors=True)
+
+    def holds(self, relative: str) -> bool:
+        """Whether the file is there."""
+        return (self._root / relative).is_file()
+
+    def stage(self, relative: str, data: bytes) -> Staged | None:
+        """Write and sync `data`, to be moved to `relative` later; None when that file is already complete."""
+        target = self._root / relative
+        if target.is_file() and target.stat().st_size == len(data):
+            return None
+        temporary = self._incoming / uuid.uuid4().hex
+        with self._storing(), temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return Staged(temporary=temporary, target=target)
+
+    def settle(self, staged: Sequence[Staged]) -> None:
+        """Move staged files to their places; they are there for good when this returns."""
+        folders = set()
+        with self._storing():
+            for file in staged:
+                file.target.parent.mkdir(parents=True, exist_ok=True)
+                file.temporary.replace(file.target)
+                folders |= {file.target.parent, file.target.parent.parent, self._root}
+            for folder in sorted(folders):
+                sync_folder(folder)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"Pictures cannot be stored in {self._root} ({error.strerror or error}); "
+                "make room there and import again."
+            ) from error

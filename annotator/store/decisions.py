@@ -1,0 +1,242 @@
+"""Decisions are the only truth about labels; `label` and `category_stat` follow in the same transaction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from annotator.errors import BadInput, Conflict, NotFound
+from annotator.records import CategoryCount, CellState, Label, NewDecision, Source, StoredDecision
+from annotator.store.rows import MAX_ID, chunks, fields, known_id
+from db import schema
+
+_DECISION = schema.Decision
+_LABEL = schema.Label
+_STAT = schema.CategoryStat
+_LABEL_COLUMNS = (
+    _LABEL.image_id,
+    _LABEL.category_id,
+    _LABEL.state,
+    _LABEL.source,
+    _LABEL.user_id,
+    _LABEL.seq,
+    _LABEL.decided_at,
+    _LABEL.generation_id,
+    _LABEL.score,
+)
+_WORDS = {CellState.POSITIVE: "positive", CellState.NEGATIVE: "negative", CellState.UNSURE: "unsure"}
+Cell = tuple[int, int]
+
+
+def record(
+    c: Connection, project_id: int, new: Sequence[NewDecision], *, user_id: int, now: int
+) -> list[StoredDecision]:
+    """Store decisions in order and bring labels and counts up to date, all or nothing.
+
+    An `op_id` seen before is answered with its old `seq` and stores nothing. NotFound for an image or
+    category that does not exist, BadInput for one of another project or an unusable value, Conflict when an
+    `op_id` comes back for another cell or state.
+    """
+    for decision in new:
+        _check_values(decision)
+    _check_owned(c, schema.Image, "image", project_id, {d.image_id for d in new})
+    _check_owned(c, schema.Category, "category", project_id, {d.category_id for d in new})
+    seen = _seen(c, [d.op_id for d in new])
+    seq = c.execute(select(func.coalesce(func.max(_DECISION.seq), 0))).scalar_one()
+    fresh: list[dict[str, Any]] = []
+    answers = []
+    for decision in new:
+        content = (decision.image_id, decision.category_id, int(decision.state))
+        if decision.op_id in seen:
+            old_seq, old_content = seen[decision.op_id]
+            if old_content != content:
+                raise Conflict(f'The operation "{decision.op_id}" was already used for another decision.')
+            answers.append(StoredDecision(op_id=decision.op_id, seq=old_seq, stored=False))
+            continue
+        seq += 1
+        seen[decision.op_id] = (seq, content)
+        fresh.append(_row(decision, seq=seq, project_id=project_id, user_id=user_id, now=now))
+        answers.append(StoredDecision(op_id=decision.op_id, seq=seq, stored=True))
+    if fresh:
+        c.execute(insert(_DECISION), fresh)
+        _apply(c, fresh)
+    return answers
+
+
+def labels_of(c: Connection, image_ids: Sequence[int]) -> dict[int, dict[int, Label]]:
+    """Decided cells of some images: image id -> category id -> label; an image without any is left out."""
+    found: dict[int, dict[int, Label]] = {}
+    for part in chunks([value for value in image_ids if 0 < value <= MAX_ID]):
+        for row in c.execute(select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(part))):
+            found.setdefault(row.image_id, {})[row.category_id] = _label(row)
+    return found
+
+
+def head_seq(c: Connection, project_id: int) -> int:
+    """`seq` of the newest decision of a project; 0 before the first."""
+    query = select(func.coalesce(func.max(_DECISION.seq), 0)).where(_DECISION.project_id == project_id)
+    return int(c.execute(query).scalar_one())
+
+
+def count_since(c: Connection, project_id: int, seq: int) -> int:
+    """How many decisions came after `seq`."""
+    query = select(func.count()).where(_DECISION.project_id == project_id, _DECISION.seq > seq)
+    return int(c.execute(query).scalar_one())
+
+
+def counts(c: Connection, project_id: int) -> list[CategoryCount]:
+    """Decided cells of each active category, in the order of the categories."""
+    query = (
+        select(_STAT.category_id, _STAT.positive, _STAT.negative, _STAT.unsure)
+        .join(schema.Category, schema.Category.id == _STAT.category_id)
+        .where(schema.Category.project_id == project_id, schema.Category.archived_at.is_(None))
+        .order_by(schema.Category.position, schema.Category.id)
+    )
+    return [CategoryCount(**fields(row)) for row in c.execute(query)]
+
+
+def decided_images(c: Connection, project_id: int) -> int:
+    """How many images have at least one decided cell."""
+    decided = select(_LABEL.image_id).where(_LABEL.image_id == schema.Image.id).exists()
+    return int(
+        c.execute(select(func.count()).where(schema.Image.project_id == project_id, decided)).scalar_one()
+    )
+
+
+def labelled_pairs(c: Connection, project_id: int) -> Iterator[Label]:
+    """Every decided cell of the active categories, streamed in the order of image and category."""
+    query = _project_labels(project_id).order_by(_LABEL.image_id, _LABEL.category_id)
+    for row in c.execute(query, execution_options={"yield_per": 2_000}):
+        yield _label(row)
+
+
+def of_category(c: Connection, category_id: int) -> list[tuple[int, int]]:
+    """(image id, state) of every decided cell of one category, in image order; unsure cells included."""
+    query = select(_LABEL.image_id, _LABEL.state).where(_LABEL.category_id == category_id)
+    return [(image, state) for image, state in c.execute(query.order_by(_LABEL.image_id))]
+
+
+def since(c: Connection, project_id: int, seq: int) -> list[Label]:
+    """Current labels that were decided after `seq`, oldest first (a cleared cell has no label to show)."""
+    query = _project_labels(project_id).where(_LABEL.seq > seq).order_by(_LABEL.seq)
+    return [_label(row) for row in c.execute(query)]
+
+
+def touched_since(c: Connection, project_id: int, seq: int) -> set[Cell]:
+    """Cells with any decision after `seq`, cleared ones included."""
+    query = select(_DECISION.image_id, _DECISION.category_id).where(
+        _DECISION.project_id == project_id, _DECISION.seq > seq
+    )
+    return {(image, category) for image, category in c.execute(query)}
+
+
+def _project_labels(project_id: int) -> Any:
+    category = schema.Category
+    active = select(category.id).where(category.project_id == project_id, category.archived_at.is_(None))
+    return select(*_LABEL_COLUMNS).where(_LABEL.category_id.in_(active))
+
+
+def _check_values(decision: NewDecision) -> None:
+    if not 1 <= len(decision.op_id) <= 200:
+        raise BadInput(f"An operation id has 1 to 200 characters, not {len(decision.op_id)}.")
+    if not isinstance(decision.state, CellState):
+        raise BadInput(f"{decision.state!r} is not a state of a cell.")
+    if decision.score is not None and not math.isfinite(decision.score):
+        raise BadInput(f"The score {decision.score} shown for image {decision.image_id} is not a number.")
+    if not 1 <= len(decision.mode) <= 40:
+        raise BadInput(f'The mode "{decision.mode[:40]}" must have 1 to 40 characters.')
+    for name, value in (("shown_ms", decision.shown_ms), ("generation_id", decision.generation_id)):
+        if value is not None and not 0 <= value <= MAX_ID:
+            raise BadInput(f"{name} {value} is out of range.")
+
+
+def _check_owned(
+    c: Connection, table: type[schema.Image | schema.Category], noun: str, project_id: int, wanted: set[int]
+) -> None:
+    owner: dict[int, int] = {}
+    for part in chunks(sorted(known_id(value, noun) for value in wanted)):
+        found = c.execute(select(table.id, table.project_id).where(table.id.in_(part)))
+        owner.update({row[0]: row[1] for row in found})
+    for value in sorted(wanted):
+        if value not in owner:
+            raise NotFound(f"There is no {noun} {value}.")
+        if owner[value] != project_id:
+            raise BadInput(f"The {noun} {value} is not part of project {project_id}.")
+
+
+def _seen(c: Connection, op_ids: Sequence[str]) -> dict[str, tuple[int, tuple[int, int, int]]]:
+    table = _DECISION
+    found = {}
+    for part in chunks(op_ids):
+        query = select(table.op_id, table.seq, table.image_id, table.category_id, table.state)
+        for op_id, seq, *content in c.execute(query.where(table.op_id.in_(part))):
+            found[op_id] = (seq, (content[0], content[1], content[2]))
+    return found
+
+
+def _row(decision: NewDecision, *, seq: int, project_id: int, user_id: int, now: int) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "op_id": decision.op_id,
+        "project_id": project_id,
+        "image_id": decision.image_id,
+        "category_id": decision.category_id,
+        "state": int(decision.state),
+        "source": Source(decision.source).value,
+        "user_id": user_id,
+        "mode": decision.mode,
+        "shown_ms": decision.shown_ms,
+        "generation_id": decision.generation_id,
+        "score": decision.score,
+        "random_stream": decision.random_stream,
+        "undo_of": decision.undo_of,
+        "decided_at": now,
+    }
+
+
+def _apply(c: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Bring `label` and `category_stat` to the last of `rows` for each cell."""
+    last: dict[Cell, dict[str, Any]] = {(row["image_id"], row["category_id"]): row for row in rows}
+    before: dict[Cell, int] = {}
+    for part in chunks(list(last), 2_000):
+        query = select(_LABEL.image_id, _LABEL.category_id, _LABEL.state)
+        for image, category, state in c.execute(
+            query.where(tuple_(_LABEL.image_id, _LABEL.category_id).in_(part))
+        ):
+            before[image, category] = state
+    kept = [row for row in last.values() if row["state"] != CellState.UNKNOWN]
+    cleared = [cell for cell, row in last.items() if row["state"] == CellState.UNKNOWN and cell in before]
+    if kept:
+        names = [column.key for column in _LABEL_COLUMNS]
+        statement = upsert(_LABEL)
+        newer = {name: statement.excluded[name] for name in names[2:]}
+        statement = statement.on_conflict_do_update(
+            index_elements=names[:2], set_=newer, where=statement.excluded["seq"] > _LABEL.seq
+        )
+        c.execute(statement, [{name: row[name] for name in names} for row in kept])
+    for part in chunks(cleared, 2_000):
+        c.execute(delete(_LABEL).where(tuple_(_LABEL.image_id, _LABEL.category_id).in_(part)))
+    _count(c, before, {cell: row["state"] for cell, row in last.items()})
+
+
+def _count(c: Connection, before: dict[Cell, int], after: dict[Cell, int]) -> None:
+    change: dict[int, dict[str, int]] = {}
+    for cell, state in after.items():
+        for value, step in ((before.get(cell, 0), -1), (state, +1)):
+            word = _WORDS.get(CellState(value))
+            if word is not None:
+                per_word = change.setdefault(cell[1], dict.fromkeys(_WORDS.values(), 0))
+                per_word[word] += step
+    for category_id, steps in change.items():
+        values = {word: getattr(_STAT, word) + step for word, step in steps.items() if step}
+        if values:
+            c.execute(update(_STAT).where(_STAT.category_id == category_id).values(values))
+
+
+def _label(row: Any) -> Label:
+    values = fields(row)
+    return Label(**{**values, "state": CellState(values["state"]), "source": Source(values["source"])})

@@ -1,0 +1,52 @@
+"""The whole site: API, guard and the Gradio page at "/"."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+
+import assets
+from annotator.actions import Actions
+from annotator.api.app import create_app
+from annotator.settings import Settings
+from annotator.store import Store
+
+MAX_UPLOAD = "4gb"
+
+
+def create_site(store: Store, settings: Settings) -> FastAPI:
+    """The application that `annotator run` serves; nothing in it asks another host for anything."""
+    app = create_app(store, settings)
+    return mount_page(app, app.state.actions, data_dir=settings.data_dir)
+
+
+def mount_page(app: FastAPI, actions: Actions, *, data_dir: Path) -> FastAPI:
+    """Mount the Gradio page at "/" of `app`."""
+    # Gradio reads both while it is imported and built, so they are set before.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import gradio as gr
+
+    from annotator.ui.page import build_page
+    from annotator.ui.theme import page_theme
+
+    gr.mount_gradio_app(
+        app,
+        build_page(actions, data_dir=data_dir),
+        path="/",
+        theme=page_theme(),
+        head=_head(),
+        show_error=False,
+        footer_links=[],
+        run_history=False,
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+        enable_monitoring=False,
+    )
+    return app
+
+
+def _head() -> str:
+    return f"<style>{assets.page_styles()}</style>\n"

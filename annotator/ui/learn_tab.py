@@ -1,0 +1,156 @@
+"""Learn: what the worker is doing, what it has learned, and a button."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from annotator.actions import Actions
+from annotator.errors import AnnotatorError
+from annotator.ui import learning, words
+from annotator.ui.projects import READ_JS, ProjectField, needed
+
+POLL_S = 2.0
+
+
+@dataclass(frozen=True)
+class LearnPage:
+    """Everything the tab shows of one project."""
+
+    status: str  # HTML
+    generation: str  # HTML
+    loss: learning.Plot | None = None
+    quality: learning.Plot | None = None
+    categories: tuple[tuple[str | int, ...], ...] = ()
+    busy: bool = False
+
+
+def learn_page(actions: Actions, project_id: int | None, data_dir: Path) -> LearnPage:
+    """Read the state of one project; an error becomes its sentence."""
+    try:
+        chosen = needed(project_id)
+        status = actions.status(chosen)
+        measured = learning.measured_categories(data_dir, status.generation)
+        rows = learning.category_rows(actions.categories(chosen), measured)
+    except AnnotatorError as error:
+        return LearnPage(status=words.trouble(error), generation="")
+    curves = status.job.curves if status.job is not None else []
+    return LearnPage(
+        status=learning.status_html(status),
+        generation=learning.generation_html(status.generation),
+        loss=learning.loss_plot(curves),
+        quality=learning.ap_plot(curves),
+        categories=tuple(tuple(row) for row in rows),
+        busy=learning.busy(status.job),
+    )
+
+
+def retrain(actions: Actions, project_id: int | None) -> str:
+    """The button *Retrain*: one sentence about what happens now."""
+    try:
+        return words.sentence(actions.request_retrain(needed(project_id))[1])
+    except AnnotatorError as error:
+        return words.trouble(error)
+
+
+def cancel(actions: Actions, project_id: int | None) -> str:
+    """The button *Cancel*: one sentence about what happens now."""
+    try:
+        return words.sentence(actions.cancel(needed(project_id)))
+    except AnnotatorError as error:
+        return words.trouble(error)
+
+
+class LearnTab:
+    """The tab's components and what their events do."""
+
+    def __init__(self, actions: Actions, tab: gr.Tab, data_dir: Path) -> None:
+        self._actions = actions
+        self._data_dir = data_dir
+        self.timer = gr.Timer(POLL_S, active=False)
+        self.seen: gr.State = gr.State(None)
+        with gr.Column(elem_classes="sheet"):
+            self._build()
+        shown = [
+            self.seen,
+            self.status,
+            self.generation,
+            self.loss,
+            self.quality,
+            self.categories,
+            self.cancel_button,
+        ]
+        project = self.project.dropdown
+        tab.select(self.project.refreshed, [self.project.wanted], [project], js=READ_JS, queue=False).then(
+            self.on_show, [project], [*shown, self.timer], queue=False
+        )
+        project.input(self.on_show, [project], [*shown, self.timer], queue=False)
+        self.timer.tick(self.on_tick, [project, self.seen], shown, show_progress="hidden", queue=False)
+        for button, work in ((self.retrain_button, self.on_retrain), (self.cancel_button, self.on_cancel)):
+            button.click(work, [project], [self.said], queue=False).then(
+                self.on_tick, [project, self.seen], shown, show_progress="hidden", queue=False
+            )
+
+    def _build(self) -> None:
+        with gr.Row(elem_classes="bar-row"):
+            self.project = ProjectField(self._actions)
+            self.retrain_button = gr.Button("Retrain now", variant="primary", scale=0, min_width=140)
+            self.cancel_button = gr.Button("Cancel", scale=0, min_width=110)
+        self.said = gr.HTML(elem_id="learn-said")
+        with gr.Row():
+            self.status = gr.HTML(elem_id="learn-status")
+            self.generation = gr.HTML(elem_id="learn-generation")
+        with gr.Row():
+            self.loss = gr.LinePlot(
+                x="epoch", y="loss", color="stage", title="Loss", height=240, visible=False
+            )
+            self.quality = gr.LinePlot(
+                x="epoch", y="mAP in %", color="scores", title="Held-out mAP", height=240, visible=False
+            )
+        self.categories = gr.Dataframe(
+            headers=learning.CATEGORY_HEADERS,
+            label="Categories",
+            interactive=False,
+            datatype=["str", "number", "number", "number", "str", "str"],
+        )
+
+    def on_show(self, project_id: int | None) -> tuple[object, ...]:
+        """The tab is opened or another project chosen: show all of it and begin to poll."""
+        return (*self._show(learn_page(self._actions, project_id, self._data_dir)), gr.Timer(active=True))
+
+    def on_tick(self, project_id: int | None, seen: LearnPage | None) -> tuple[object, ...]:
+        """Show what changed; what did not keeps its scroll position and selection."""
+        return self._show(learn_page(self._actions, project_id, self._data_dir), seen)
+
+    def _show(self, page: LearnPage, seen: LearnPage | None = None) -> tuple[object, ...]:
+        if page == seen:
+            return (gr.skip(),) * 7
+        keep = {
+            name: seen is not None and getattr(page, name) == getattr(seen, name)
+            for name in ("status", "generation", "loss", "quality", "categories", "busy")
+        }
+        table = [list(row) for row in page.categories]
+        return (
+            page,
+            gr.skip() if keep["status"] else page.status,
+            gr.skip() if keep["generation"] else page.generation,
+            gr.skip() if keep["loss"] else gr.update(value=page.loss, visible=page.loss is not None),
+            gr.skip() if keep["quality"] else gr.update(value=page.quality, visible=page.quality is not None),
+            gr.skip() if keep["categories"] else table,
+            gr.skip() if keep["busy"] else gr.Button(interactive=page.busy),
+        )
+
+    def on_retrain(self, project_id: int | None) -> str:
+        """The button *Retrain now*."""
+        return retrain(self._actions, project_id)
+
+    def on_cancel(self, project_id: int | None) -> str:
+        """The button *Cancel*."""
+        return cancel(self._actions, project_id)
+
+    @staticmethod
+    def pause() -> gr.Timer:
+        """Another tab is shown: nobody looks, so nothing is asked."""
+        return gr.Timer(active=False)

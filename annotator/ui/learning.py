@@ -1,0 +1,165 @@
+"""What the Learn tab says, from records to HTML and tables; no Gradio here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from annotator.actions import CategoryView, Status
+from annotator.records import Generation, Job, JobStatus
+from annotator.ui import words
+
+WORK = {"retrain": "Training", "features": "Reading pictures"}
+CATEGORY_HEADERS = ["Category", "Yes", "No", "Unsure", "Held-out AP", "Held-out cells"]
+Plot = dict[str, Any]
+
+
+def busy(job: Job | None) -> bool:
+    """True while a job waits or runs."""
+    return job is not None and job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+def status_html(status: Status) -> str:
+    """What the worker does, in words, with a bar while it knows how far it is."""
+    return (
+        f'<div class="learn-status">{_worker_line(status)}{_job_line(status.job)}{_next_line(status)}</div>'
+    )
+
+
+def _worker_line(status: Status) -> str:
+    if status.worker.alive:
+        return ""
+    return (
+        '<p class="trouble"><b>No worker is running.</b> Answers are kept; nothing new is learned until one '
+        "starts (<code>annotator worker</code>).</p>"
+    )
+
+
+def _job_line(job: Job | None) -> str:
+    if job is None:
+        return words.sentence("Nothing has been learned yet.")
+    work = WORK.get(job.kind, job.kind)
+    if job.status is JobStatus.QUEUED:
+        return words.sentence(f"{work} is waiting for the worker.")
+    if job.status is JobStatus.RUNNING:
+        how_far = f"{job.done:,} of {job.total:,}" if job.total else ""
+        stopping = "stopping as asked" if job.cancel_requested else ""
+        line = words.sentence(words.joined([work, job.stage, how_far, stopping]))
+        return line + (f'<progress max="{job.total}" value="{job.done}"></progress>' if job.total else "")
+    if job.status is JobStatus.FAILED:
+        return (
+            f'<p class="trouble" role="alert"><b>{work} failed.</b> {words.sentence(job.message)[3:-4]}</p>'
+        )
+    if job.status is JobStatus.CANCELLED:
+        return words.sentence(f"{work} was cancelled; the suggestions stayed as they were.")
+    return words.sentence(job.message or f"{work} is done.")
+
+
+def _next_line(status: Status) -> str:
+    new = words.number(status.new_decisions, "new answer")
+    if status.trains_after > 0:
+        return words.sentence(
+            f"{new} since the last training; it trains by itself after {status.trains_after:,} more."
+        )
+    return words.sentence(f"{new} since the last training; the next one is due.")
+
+
+def generation_html(generation: Generation | None) -> str:
+    """Facts of the generation whose suggestions are shown."""
+    if generation is None:
+        return "<h3>Suggestions</h3>" + words.sentence(
+            "There is no generation yet. Answer yes and no for a few pictures; "
+            "the first training starts by itself."
+        )
+    metrics = generation.metrics
+    made = datetime.fromtimestamp(generation.created_at / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    rows = [
+        ("Generation", str(generation.id)),
+        ("Trained", made),
+        ("Answers it has seen", f"up to number {generation.up_to_seq:,}"),
+        ("Backbone", generation.backbone),
+        ("Held-out mAP", _with_cells(metrics.get("map"), metrics.get("heldout_cells"))),
+    ]
+    if metrics.get("floor_map") is not None:
+        rows.append(("Linear floor alone", words.percent(metrics["floor_map"])))
+    return "<h3>Suggestions</h3>" + words.facts(rows)
+
+
+def _with_cells(value: object, cells: object) -> str:
+    measured = words.percent(value)
+    if isinstance(cells, int):
+        return f"{measured} on {words.number(cells, 'held-out cell')}"
+    return measured
+
+
+def category_rows(
+    categories: Sequence[CategoryView], measured: Mapping[int, Mapping[str, Any]]
+) -> list[list[str | int]]:
+    """Known cells of every category, and how well it was ranked; `measured` is by category id."""
+    rows: list[list[str | int]] = []
+    for view in categories:
+        facts = measured.get(view.category.id, {})
+        count = view.count
+        held_out = facts.get("heldout")
+        rows.append(
+            [
+                view.category.name,
+                count.positive,
+                count.negative,
+                count.unsure,
+                words.percent(facts.get("ap")),
+                "–" if held_out is None else str(held_out),
+            ]
+        )
+    return rows
+
+
+def measured_categories(data_dir: Path, generation: Generation | None) -> Mapping[int, Mapping[str, Any]]:
+    """What a generation's manifest says of each category; empty without a generation or without its folder."""
+    if generation is None:
+        return {}
+    manifest = data_dir / generation.folder / "manifest.json"
+    return _manifest_categories(manifest) if manifest.is_file() else {}
+
+
+@lru_cache(maxsize=8)  # a generation's folder never changes
+def _manifest_categories(manifest: Path) -> Mapping[int, Mapping[str, Any]]:
+    listed = json.loads(manifest.read_text(encoding="utf-8")).get("categories", [])
+    return {int(facts["id"]): facts for facts in listed}
+
+
+def loss_plot(curves: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """Loss over all epochs, stage after stage; None before the first epoch."""
+    rows = [
+        [step, float(point["loss"]), str(point.get("stage") or "training")]
+        for step, point in enumerate(curves, start=1)
+        if _usable(point.get("loss"))
+    ]
+    return _plot(["epoch", "loss", "stage"], rows)
+
+
+def ap_plot(curves: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """Held-out mAP of the model and of the linear floor under it; None before the first measurement."""
+    rows = [
+        [step, 100 * float(point[key]), name]
+        for key, name in (("heldout_map", "model"), ("floor_map", "linear floor"))
+        for step, point in enumerate(curves, start=1)
+        if _usable(point.get(key))
+    ]
+    return _plot(["epoch", "mAP in %", "scores"], rows)
+
+
+def _usable(value: object) -> bool:
+    return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+
+
+def _plot(columns: list[str], rows: list[list[Any]]) -> Plot | None:
+    """The form that Gradio's line plot sends to the browser, made without pandas."""
+    if not rows:
+        return None
+    types = dict(zip(columns, ("quantitative", "quantitative", "nominal"), strict=True))
+    return {"columns": columns, "data": rows, "datatypes": types, "mark": "line"}

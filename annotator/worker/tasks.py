@@ -1,0 +1,174 @@
+"""What the worker does with a job. Here, and in `tasks_generation`, the model library and the store meet."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotator import snapshotting
+from annotator.errors import NothingToLearn
+from annotator.records import Image, ImageState, Job
+from annotator.settings import Settings
+from annotator.snapshotting import Frozen
+from annotator.store import Store, images
+from annotator.worker.lease import Lease
+from annotator.worker.tasks_generation import Training, publish_generation
+from dsrb_core.backbones import Backbone, load_backbone
+from dsrb_core.cache import FeatureCache
+from dsrb_core.config import DSRBConfig, TrainConfig
+from dsrb_core.features import extract
+from dsrb_core.trainer import EpochReport, fit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a task ended; `finished` means the job row was closed in the task's own transaction."""
+
+    message: str
+    reached_seq: int
+    finished: bool = False
+
+
+class Tasks:
+    """The worker's tasks; the backbone stays loaded between them."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._backbone: Backbone | None = None
+
+    def run(self, job: Job, lease: Lease) -> Done:
+        """Do `job`; raises AnnotatorError with one sentence when it cannot be done."""
+        return {"features": self._features, "retrain": self._retrain}[job.kind](job, lease)
+
+    def _load_backbone(self, lease: Lease) -> Backbone:
+        if self._backbone is None:
+            lease.report("loading the backbone")
+            self._backbone = load_backbone(
+                self._settings.backbone,
+                device=self._settings.device,
+                threads=self._settings.threads,
+                cache_dir=self._settings.data_dir / "compiled",
+            )
+        return self._backbone
+
+    def _features(self, job: Job, lease: Lease) -> Done:
+        done, refused = self._extract(self._pictures(job.project_id), lease)
+        tail = f", {refused} cannot be decoded" if refused else ""
+        return Done(f"Features of {done} pictures are ready{tail}.", job.wanted_seq)
+
+    def _pictures(self, project_id: int) -> list[Image]:
+        with self._store.read() as c:
+            return [
+                image
+                for image in images.page(c, project_id, limit=sys.maxsize)
+                if image.state is ImageState.READY
+            ]
+
+    def _extract(self, pictures: list[Image], lease: Lease) -> tuple[int, int]:
+        """Cache what is missing; returns how many pictures have features and how many cannot be decoded."""
+        backbone = self._load_backbone(lease)
+        lease.report("looking at pictures", total=len(pictures))
+        with FeatureCache.open(
+            self._cache_folder(backbone), grid=backbone.grid, dim=backbone.dim, writable=True
+        ) as cache:
+            report = extract(
+                [(image.sha256, self._settings.data_dir / image.canonical) for image in pictures],
+                backbone,
+                cache,
+                on_progress=lambda done, total: lease.report(done=done, total=total),
+                should_stop=lease.should_stop,
+            )
+        by_key = {image.sha256: image for image in pictures}
+        for key, reason in report.refused:
+            picture = by_key[key]
+            log.warning("picture %s has no features: %s", picture.name, reason)
+            there = (self._settings.data_dir / picture.canonical).exists()
+            state = ImageState.REFUSED if there else ImageState.MISSING
+            self._store.write(partial(images.set_state, image_id=picture.id, state=state))
+        return report.done + report.skipped, len(report.refused)
+
+    def _cache_folder(self, backbone: Backbone) -> Path:
+        return self._settings.data_dir / "features" / backbone.key
+
+    def _retrain(self, job: Job, lease: Lease) -> Done:
+        lease.clear_curves()
+        lease.report("freezing a snapshot")
+        frozen = snapshotting.freeze(self._store, job.project_id)
+        check_learnable(frozen.labels)
+        self._extract(self._pictures(job.project_id), lease)
+        backbone = self._load_backbone(lease)
+        cache = FeatureCache.read_only(self._cache_folder(backbone))
+        present = np.array([key in cache for key in frozen.keys], dtype=bool)
+        if lease.should_stop() or not present.any():
+            return Done("No picture could be looked at.", frozen.snapshot.up_to_seq)
+        frozen = only(frozen, present)
+        check_learnable(frozen.labels)
+        return self._train(job, lease, frozen, cache, backbone)
+
+    def _train(self, job: Job, lease: Lease, frozen: Frozen, cache: FeatureCache, backbone: Backbone) -> Done:
+        source = cache.view(frozen.keys)
+        lease.report("training")
+        resume = self._settings.data_dir / "projects" / str(job.project_id) / "training.safetensors"
+        result = fit(
+            source,
+            frozen.labels,
+            config=DSRBConfig(),
+            training=TrainConfig(
+                epochs=self._settings.epochs, seed=self._settings.seed, device=str(backbone.device)
+            ),
+            on_epoch=lambda report: lease.report(
+                "training", done=report.epoch, total=report.epochs, point=curve_point(report)
+            ),
+            should_stop=lease.should_stop,
+            checkpoint=resume,
+        )
+        if result.stopped == "diverged":
+            raise NothingToLearn("The training diverged three times; the suggestions stay as they were.")
+        if lease.should_stop():
+            return Done("", frozen.snapshot.up_to_seq)
+        training = Training(job=job, frozen=frozen, source=source, result=result, backbone=backbone)
+        message = publish_generation(self._store, self._settings, training, lease)
+        return Done(message, frozen.snapshot.up_to_seq, finished=bool(message))
+
+
+def only(frozen: Frozen, present: np.ndarray) -> Frozen:
+    """The rows of a snapshot whose pictures have features; `present` (N,) bool."""
+    rows = np.flatnonzero(present)
+    return replace(
+        frozen,
+        image_ids=frozen.image_ids[rows],
+        labels=frozen.labels[rows],
+        keys=[frozen.keys[row] for row in rows],
+        paths=[frozen.paths[row] for row in rows],
+    )
+
+
+def check_learnable(labels: np.ndarray) -> None:
+    """Raise NothingToLearn, in words, when `labels` (N, C) in {-1, 0, +1} cannot be trained on."""
+    if not labels.size or not labels.any():
+        raise NothingToLearn("Nothing is decided yet: answer yes or no for a few categories first.")
+    if not (labels == 1).any():
+        raise NothingToLearn(
+            "Every answer so far is no: answer yes for at least one category of one picture, then retrain."
+        )
+
+
+def curve_point(report: EpochReport) -> dict[str, Any]:
+    """One epoch as the page plots it."""
+    return {
+        "stage": report.stage,
+        "epoch": report.epoch,
+        "loss": sum(report.losses.values()),
+        "losses": report.losses,
+        "heldout_map": report.heldout_map,
+        "floor_map": report.floor_map,
+    }

@@ -1,0 +1,101 @@
+/* Totals with their legend, what is saved, what the worker does. Numbers move at once and are corrected by polling. */
+const POLL_MS = 3000;
+
+class StatusLine {
+  /** @param {Object<string, HTMLElement>} parts @param {Outbox} outbox @param {(id: number) => object|undefined} category */
+  constructor(parts, outbox, category) {
+    this.parts = parts;
+    this.outbox = outbox;
+    this.category = category;
+    this.counts = null;
+    this.totals = new Map();
+    for (const [state, words] of Object.entries(STATES)) {
+      const number = make("b", { "data-total": state }, "0");
+      this.totals.set(state, number);
+      parts.totals.append(make("li", {}, glyph(state), number, ` ${words.total}`));
+    }
+  }
+
+  /** @param {object} status as the status route gives it */
+  show(status) {
+    this.status = status;
+    this.counts = { ...status.counts };
+    this.answersSince = status.new_decisions;
+    this.drawTotals();
+    this.drawWorker(status);
+  }
+
+  /** An answer was given here and is on its way. @param {State} from @param {State} to */
+  moved(from, to) {
+    if (!this.counts) return;
+    this.counts[from] -= 1;
+    this.counts[to] += 1;
+    this.answersSince += 1;
+    this.drawTotals();
+  }
+
+  drawTotals() {
+    for (const [state, node] of this.totals) node.textContent = grouped(this.counts[state] || 0);
+    const left = this.status.trains_after - (this.answersSince - this.status.new_decisions);
+    const since = `${count(this.answersSince, "new answer")}`;
+    this.parts.learning.textContent =
+      left > 0 ? `${since}, trains by itself after ${grouped(left)} more` : `${since}, training is due`;
+  }
+
+  drawWorker({ job, worker, generation }) {
+    const busy = job && (job.status === "running" || job.status === "queued");
+    const state = !worker.alive ? "off" : busy ? "busy" : job && job.status === "failed" ? "failed" : "idle";
+    this.parts["worker-dot"].dataset.worker = state;
+    this.parts.worker.textContent = workerWords(state, job, generation);
+    const progress = this.parts.progress;
+    progress.hidden = !(state === "busy" && job.total > 0);
+    if (!progress.hidden) progress.value = job.done / job.total;
+  }
+
+  /** What is kept here and not yet on the server. */
+  drawSaved() {
+    const waiting = this.outbox.waiting().length;
+    const refused = this.outbox.refused();
+    const { problem } = this.outbox;
+    const saved = this.parts.saved;
+    saved.dataset.state = refused.length || problem ? "problem" : waiting ? "waiting" : "saved";
+    let words = waiting ? `${grouped(waiting)} not yet saved` : "all saved";
+    if (problem && waiting) words = problem.signedOut ? `signed out, ${words}` : `offline, retrying, ${words}`;
+    else if (refused.length) words = `${words}, ${grouped(refused.length)} refused`;
+    saved.replaceChildren(words);
+    if (problem && problem.signedOut) {
+      saved.append(" ", make("a", { href: "/login", target: "_blank", rel: "noopener" }, "sign in"));
+    }
+    this.drawRefused(refused);
+  }
+
+  drawRefused(refused) {
+    this.parts.refused.hidden = !refused.length;
+    const lines = refused.slice(0, 5).map((entry) => {
+      const { image_id: image, category_id: id, state } = entry.decision;
+      const name = (this.category(id) || { name: `category ${id}` }).name;
+      const words = `“${STATES[state].answer}” to ${name} on picture ${image} was not taken: ${entry.refused} `;
+      const button = make("button", { type: "button", "data-discard": entry.key }, "Discard");
+      return make("p", {}, words, button);
+    });
+    if (refused.length > 5) lines.push(make("p", {}, `and ${grouped(refused.length - 5)} more`));
+    this.parts.refused.replaceChildren(...lines);
+  }
+}
+
+const WORK = { retrain: "Training", features: "Reading pictures" };
+
+function workerWords(state, job, generation) {
+  if (state === "off") return "No worker is running: answers are kept, nothing new is learned until one starts.";
+  if (state === "busy") {
+    const work = WORK[job.kind] || job.kind;
+    if (job.status === "queued") return `${work} is waiting for the worker`;
+    const steps = job.total > 0 ? `${grouped(job.done)} of ${grouped(job.total)}` : "";
+    const stopping = job.cancel_requested ? "stopping" : "";
+    return [work, job.stage, steps, stopping].filter(Boolean).join(" · ");
+  }
+  if (state === "failed") return `${WORK[job.kind] || job.kind} failed: ${job.message}`;
+  if (!generation) return "Nothing learned yet. Answer a few cells and the first training starts by itself.";
+  const quality = Number.isFinite(generation.map) ? `, held-out mAP ${(generation.map * 100).toFixed(1)} %` : "";
+  return `Suggestions of generation ${generation.id}, ${ago(Date.now() - generation.created_at)}${quality}`;
+}

@@ -1,0 +1,235 @@
+"""The first day without a browser: import, labels by CSV, features, training, suggestions, export.
+
+    python benchmarks/first_day.py [--data DIR] [--images 1000] [--known 0.1] [--seed 0] [--quick]
+
+DIR holds `images/` and a complete `labels.csv` (`file_name`, then one 0/1 column per category); without it the demo
+scenes are drawn. The known share of the cells is imported, the rest stays hidden and is only read to score the
+suggestions. Two things are compared in one run: feature extraction with the bare backbone, and the suggestions with
+the regularised logistic regression on the same pooled features. Ends with one line `RESULT {json}`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from annotator.exporting.reader import cell_states
+
+from annotator.actions import Actions
+from annotator.demo import render_demo
+from annotator.records import CellState
+from annotator.settings import Settings
+from annotator.store import Store, categories, images
+from annotator.suggesting import Suggester
+from annotator.worker.loop import Worker
+from db import migrate
+from dsrb_core.backbones import Backbone, load_backbone
+from dsrb_core.baselines import LinearFloor
+from dsrb_core.cache import FeatureCache
+from dsrb_core.labels import hide_labels
+from dsrb_core.metrics import mean_average_precision
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Complete labels of the chosen pictures."""
+
+    folder: Path
+    names: list[str]
+    categories: list[str]
+    labels: np.ndarray  # (N, C) in {-1, +1}
+
+
+def read_truth(folder: Path, count: int) -> Truth:
+    """The first `count` pictures in SHA-1 order of their names, as in every table."""
+    import hashlib
+
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    rows.sort(key=lambda row: hashlib.sha1(row[0].encode(), usedforsecurity=False).hexdigest())
+    rows = rows[:count]
+    labels = np.array([[1 if cell == "1" else -1 for cell in row[1:]] for row in rows], dtype=np.int8)
+    return Truth(folder, [row[0] for row in rows], header[1:], labels)
+
+
+def write_partial_csv(path: Path, truth: Truth, known: np.ndarray) -> None:
+    """The known cells as 1 / 0, the hidden ones empty."""
+    words = {1: "1", -1: "0", 0: ""}
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file_name", *truth.categories])
+        for name, row in zip(truth.names, known.tolist(), strict=True):
+            writer.writerow([name, *(words[value] for value in row)])
+
+
+def bare_rate(backbone: Backbone, seconds: float) -> float:
+    """Pictures per second of the backbone alone, on pixels that are there already."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 3, backbone.size, backbone.size), dtype=np.uint8)
+    backbone.bare(pixels)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        backbone.bare(pixels)
+        done += len(pixels)
+    return done / (time.perf_counter() - began)
+
+
+def run_jobs(worker: Worker) -> float:
+    """Let the worker do everything that is due; seconds it took."""
+    began = time.perf_counter()
+    while worker.step():
+        pass
+    return time.perf_counter() - began
+
+
+def suggested(store: Store, settings: Settings, project: int, truth: Truth) -> np.ndarray:
+    """(N, C) probabilities as served to the page; NaN where a cell is decided."""
+    suggester = Suggester(store, settings)
+    with store.read() as c:
+        columns = {
+            category.id: truth.categories.index(category.name)
+            for category in categories.list_active(c, project)
+        }
+        ids = images.name_map(c, project)
+    scores = np.full(truth.labels.shape, np.nan)
+    for row, name in enumerate(truth.names):
+        with store.read() as c:
+            listed = suggester.for_image(c, project, ids[name], len(columns))
+        for one in listed.suggestions:
+            scores[row, columns[one.category_id]] = one.probability
+    return scores
+
+
+def linear_scores(
+    data_dir: Path, backbone: Backbone, store: Store, project: int, truth: Truth, known: np.ndarray
+) -> np.ndarray:
+    """(N, C) logits of the regularised logistic regression on the same pooled features and labels."""
+    with store.read() as c:
+        keys = {image.name: image.sha256 for image in images.page(c, project, limit=10**9)}
+    cache = FeatureCache.read_only(data_dir / "features" / backbone.key)
+    pooled = cache.view([keys[name] for name in truth.names]).pooled()
+    floor = LinearFloor.fit(pooled, known)
+    return floor.logits(pooled)
+
+
+def hidden_map(scores: np.ndarray, truth: Truth, known: np.ndarray) -> float:
+    """Mean over categories of the non-interpolated AP on hidden cells; categories without a positive are left out."""
+    hidden = np.where(known == 0, truth.labels, 0)
+    return float(mean_average_precision(np.nan_to_num(scores, nan=-1e9), hidden))
+
+
+def recovered(path: Path, store: Store, project: int, truth: Truth, known: np.ndarray) -> float:
+    """Share of all cells whose state read back from the export equals what was stored."""
+    states = cell_states(json.loads(path.read_text(encoding="utf-8")))
+    with store.read() as c:
+        ids = images.name_map(c, project)
+        columns = {category.name: category.id for category in categories.list_active(c, project)}
+    right = 0
+    for name, row in zip(truth.names, known.tolist(), strict=True):
+        for category, value in zip(truth.categories, row, strict=True):
+            right += states.get((ids[name], columns[category]), CellState.UNKNOWN) == CellState(value)
+    return right / known.size
+
+
+def story(truth: Truth, options: argparse.Namespace, work: Path) -> dict[str, float]:
+    """Play the day in `work`; the figures by name."""
+    settings = Settings(
+        data_dir=work / "data",
+        backbone=options.backbone,
+        retrain_every=10**9,
+        retrain_minutes=10**6,
+        threads=options.threads,
+    )
+    migrate.upgrade(settings.database)
+    store = Store.open(settings)
+    actions = Actions(store, settings)
+    project = actions.create_project("first day").id
+    pictures = work / "pictures"
+    pictures.mkdir()
+    for name in truth.names:
+        shutil.copy(truth.folder / "images" / name, pictures / name)
+    figures: dict[str, float] = {}
+
+    began = time.perf_counter()
+    report = actions.import_folder(project, pictures, lambda *_: None)
+    figures["import_per_s"] = report.added / (time.perf_counter() - began)
+    print(f"imported {report.added} pictures, {len(report.refused)} refused: {figures['import_per_s']:.0f}/s")
+
+    known = hide_labels(truth.labels, options.known, seed=options.seed)
+    write_partial_csv(work / "labels.csv", truth, known)
+    began = time.perf_counter()
+    labels = actions.import_labels(project, work / "labels.csv", lambda *_: None)
+    figures["label_cells_per_s"] = labels.cells / (time.perf_counter() - began)
+    print(f"imported {labels.cells} cells: {figures['label_cells_per_s']:.0f}/s")
+
+    backbone = load_backbone(
+        settings.backbone,
+        device=settings.device,
+        threads=settings.threads,
+        cache_dir=settings.data_dir / "compiled",
+    )
+    pause = 1.0 if options.quick else 4.0
+    before = bare_rate(backbone, pause)
+    worker = Worker(store, settings)
+    worker._tasks._backbone = backbone  # loaded above: the rate is of extracting, not of compiling
+    seconds = run_jobs(worker)
+    bare = (before + bare_rate(backbone, pause)) / 2
+    figures["extract_per_s"] = report.added / seconds
+    figures["extract_share_of_backbone"] = figures["extract_per_s"] / bare
+    print(f"features: {figures['extract_per_s']:.1f}/s, the bare backbone {bare:.1f}/s")
+
+    began = time.perf_counter()
+    actions.request_retrain(project)
+    run_jobs(worker)
+    scores = np.empty(0)
+    with store.read() as c:
+        first = images.ids(c, project)[0]
+        Suggester(store, settings).for_image(c, project, first, settings.candidates)
+    figures["retrain_to_suggestions_s"] = time.perf_counter() - began
+    print(
+        f"retrain to suggestions: {figures['retrain_to_suggestions_s']:.1f} s; {actions.status(project)['job']['message']}"
+    )
+
+    scores = suggested(store, settings, project, truth)
+    figures["map_hidden"] = hidden_map(scores, truth, known)
+    figures["map_hidden_linear"] = hidden_map(
+        linear_scores(settings.data_dir, backbone, store, project, truth, known), truth, known
+    )
+    target = work / "export.json"
+    actions.export_coco(project, target)
+    figures["cells_recovered_from_export"] = recovered(target, store, project, truth, known)
+    store.close()
+    return figures
+
+
+def main() -> None:
+    """Parse the options, play the story, print the result line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with images/ and labels.csv; without it demo scenes are drawn"
+    )
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--known", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--backbone", default="lite0-320")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="160 pictures; ends within 45 s on two cores")
+    options = parser.parse_args()
+    count = 160 if options.quick else options.images
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        data = options.data or render_demo(work / "demo", count=count)
+        figures = story(read_truth(data, count), options, work)
+    print("RESULT " + json.dumps({name: round(value, 4) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()

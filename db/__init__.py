@@ -1,0 +1,1 @@
+"""Schema, engine and migrations of the database; imports SQLAlchemy and Alembic only."""

@@ -1,0 +1,119 @@
+"""Category-specific representation learning: where to look for each category (method.md 2.2, folded form).
+
+Letters: B images, N locations, C categories, D features of a token, R rank of the attention.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Scores(torch.autograd.Function):
+    """e_cn = p . tanh(u_n * v_c) for u (B, N, R), v (C, R), p (R,) -> (B, C, N), `step` categories at a time.
+
+    The (B, C, N, R) product is never kept: the backward pass computes it again, chunk by chunk. Small chunks
+    stay in the processor's cache, which is several times faster than automatic differentiation of the whole.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, v: Tensor, p: Tensor, step: int) -> Tensor:
+        ctx.save_for_backward(u, v, p)
+        ctx.step = step
+        parts = [(u.unsqueeze(1) * part[None, :, None]).tanh_() @ p for part in torch.split(v, step)]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        u, v, p = ctx.saved_tensors
+        du, dv, dp = torch.zeros_like(u), [], torch.zeros_like(p)
+        for part, arriving in zip(
+            torch.split(v, ctx.step), torch.split(gradient, ctx.step, dim=1), strict=True
+        ):
+            bent = (u.unsqueeze(1) * part[None, :, None]).tanh_()  # (B, c, N, R)
+            dp += arriving.reshape(-1) @ bent.view(-1, len(p))
+            slope = bent.square_().neg_().add_(1.0).mul_(p).mul_(arriving.unsqueeze(-1))
+            dv.append((slope * u.unsqueeze(1)).sum(dim=(0, 2)))
+            du += slope.mul_(part[None, :, None]).sum(dim=1)
+        return du, torch.cat(dv), dp, None
+
+
+class SemanticAttention(nn.Module):
+    """Tokens (B, N, D) -> one vector per category (B, C, D) and where it looked (B, C, N).
+
+    a_nc = softmax_n p . tanh(U x_n * v_c) and f_c = sum_n a_nc x_n: the published fc1-fc4 form with the two
+    linear layers without a non-linearity between them folded into p. Category vectors v_c are learned, or V
+    s_c of frozen `words` (C, S). Fresh, the attention is near uniform, so f_c begins as the mean over
+    locations.
+
+    Working memory is bounded by `chunk_elements` floats whatever C: categories are taken in chunks, and a
+    chunk is computed again in the backward pass instead of being kept.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        categories: int,
+        *,
+        rank: int = 32,
+        words: Tensor | None = None,
+        chunk_elements: int = 2**18,
+    ) -> None:
+        super().__init__()
+        if words is not None and (words.ndim != 2 or len(words) != categories):
+            raise ValueError(f"words must have the shape ({categories}, features), not {tuple(words.shape)}.")
+        self.chunk_elements = chunk_elements
+        self.token_map = nn.Linear(dim, rank, bias=False)
+        self.mix = nn.Parameter(torch.full((rank,), 0.1))
+        self.words: Tensor | None
+        self.register_buffer("words", None if words is None else words.detach().float().clone())
+        rows = categories if words is None else words.shape[1]
+        self.category_map = nn.Parameter(torch.randn(rows, rank) * 0.1)
+
+    def category_vectors(self) -> Tensor:
+        """v (C, R)."""
+        return self.category_map if self.words is None else self.words @ self.category_map
+
+    def scores(self, tokens: Tensor) -> Tensor:
+        """Attention logits e (B, C, N) of tokens (B, N, D)."""
+        u, v = self.token_map(tokens).float(), self.category_vectors().float()
+        # A GPU wants few large launches, a CPU chunks that stay in its cache.
+        elements = self.chunk_elements * (1 if u.device.type == "cpu" else 64)
+        with torch.autocast(u.device.type, enabled=False):
+            scores = _Scores.apply(u, v, self.mix.float(), max(1, elements // max(1, u.numel())))
+        assert isinstance(scores, Tensor)
+        return scores
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return vectors f (B, C, D) and attention a (B, C, N), a >= 0, sum over N = 1."""
+        attention = torch.softmax(self.scores(tokens), dim=-1).to(tokens.dtype)
+        return attention @ tokens, attention
+
+    @torch.no_grad()
+    def lean_towards(self, weights: Tensor, tokens: Tensor, *, spread: float) -> None:
+        """Start the attention from a linear model's own map: e_nc about `spread` standard deviations of w_c .
+        x_n.
+
+        `weights` (C, D) of the linear model, `tokens` (B, N, D) a sample. u spans the strongest directions of
+        the weights (their singular vectors), v_c holds category c's share of each, so the folded form starts
+        as the low-rank approximation of the linear map with tanh in its linear range. A category without
+        weights starts uniform.
+        """
+        rank, sample = len(self.mix), tokens.reshape(-1, tokens.shape[-1])
+        left, strength, right = torch.linalg.svd(weights.float(), full_matrices=False)
+        kept = min(rank, int((strength > 1e-6 * strength.max().clamp_min(1e-12)).sum()))
+        spreads = (sample.float() @ right[:kept].T).std(0, correction=0).clamp_min(1e-6)
+        share = left[:, :kept] * strength[:kept] * spreads
+        length = share.norm(dim=1, keepdim=True)
+        target = torch.randn(len(weights), rank, generator=_fixed()).to(weights) * 0.01
+        target[:, :kept] += torch.where(length > 1e-8, 0.5 * share / length.clamp_min(1e-8), 0.0)
+        self.token_map.weight[:kept] = right[:kept] / spreads[:, None]
+        self.mix.fill_(2.0 * spread)
+        if self.words is None:
+            self.category_map.copy_(target)
+        else:
+            self.category_map.copy_(torch.linalg.lstsq(self.words, target).solution)
+
+
+def _fixed() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

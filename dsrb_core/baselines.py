@@ -1,0 +1,222 @@
+"""The linear floor: L2 logistic regression on pooled features, one per category, from partial labels.
+
+method.md 10: it is the baseline every table shows and the safety net the model must not fall below.
+Letters: N images, F features, C categories.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dsrb_core.labels import Labels
+from dsrb_core.splits import stratified_parts
+
+log = logging.getLogger(__name__)
+
+_CELLS = 4_000_000  # most cells (images x columns) solved together: bounds memory, columns are independent
+_HISTORY = 8
+_PRIOR_CELLS = 2.0  # the overall share of positives counts like so many labels of each category
+_BIAS_L2 = 1e-3  # keeps the bias of a category with one kind of label finite
+
+
+@dataclass(frozen=True)
+class LinearFloor:
+    """Logits = z W^T + b for features z (N, F) in the frame; `weight` (C, F), `bias` (C,)."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Logits (N, C)."""
+        return features @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class FloorFit:
+    """A floor, the L2 it was fitted with, and logits no cell had a part in.
+
+    `out_of_fold` (N, C): for a known cell from the fold model that did not see it, for an unknown one from
+    the floor. `losses`: mean out-of-fold loss of each L2 tried.
+    """
+
+    floor: LinearFloor
+    l2: float
+    out_of_fold: Tensor
+    losses: dict[float, float]
+
+
+def log_odds(labels: Tensor) -> Tensor:
+    """Where each bias starts (C,): log-odds of the known labels, drawn towards the overall share."""
+    positive, known = (labels > 0).sum(dim=0).float(), (labels != 0).sum(dim=0).float()
+    overall = (positive.sum() / known.sum().clamp_min(1.0)).clamp(0.02, 0.5)
+    return torch.logit((positive + _PRIOR_CELLS * overall) / (known + _PRIOR_CELLS))
+
+
+def fit_floor(
+    features: Tensor,
+    labels: Labels,
+    *,
+    l2: Sequence[float],
+    folds: int = 3,
+    seed: int = 0,
+    should_stop: Callable[[], bool] | None = None,
+) -> FloorFit:
+    """Fit the floor to features (N, F) in the frame and labels (N, C).
+
+    Per category the loss is the mean cross-entropy over its known cells + l2/2 |w|^2, solved to convergence;
+    l2 is the value with the least out-of-fold loss over known cells, folds stratified per category and kind
+    of label. Every category gets a finite row, also one without positives, negatives or any label. When
+    `should_stop` turns true the values tried so far decide.
+    """
+    target = torch.from_numpy(labels).to(features.device)
+    parts = torch.from_numpy(stratified_parts(labels, folds, seed=seed)).to(features.device)
+    known, losses = target != 0, {}
+    best: tuple[float, Tensor] | None = None
+    starts: list[_Weights] | None = None
+    for value in sorted(l2, reverse=True):
+        if best is not None and should_stop is not None and should_stop():
+            break
+        out, starts = _cross_fit(features, target, parts, folds=folds, l2=value, starts=starts)
+        losses[value] = _mean_loss(out[known], target[known])
+        log.debug("floor: l2 %g, out-of-fold loss %.4f", value, losses[value])
+        if best is None or losses[value] < losses[best[0]]:
+            best = value, out
+    if best is None:
+        raise ValueError("l2 needs at least one value.")
+    chosen, out = best
+    floor = LinearFloor(*solve(features, target, l2=chosen))
+    return FloorFit(floor, chosen, torch.where(known, out, floor(features)), losses)
+
+
+_Weights = tuple[Tensor, Tensor]
+
+
+def _mean_loss(logits: Tensor, labels: Tensor) -> float:
+    return float(F.softplus(-labels * logits).mean()) if len(logits) else 0.0
+
+
+def _cross_fit(
+    features: Tensor,
+    labels: Tensor,
+    parts: Tensor,
+    *,
+    folds: int,
+    l2: float,
+    starts: list[_Weights] | None,
+) -> tuple[Tensor, list[_Weights]]:
+    """Out-of-fold logits (N, C) (0 where unknown) and the fold models, which start the next, weaker l2."""
+    out, models = torch.zeros(labels.shape, device=features.device), []
+    for fold in range(folds):
+        seen = torch.where(parts == fold, torch.zeros_like(labels), labels)
+        models.append(solve(features, seen, l2=l2, start=starts[fold] if starts else None))
+        out = torch.where(parts == fold, LinearFloor(*models[-1])(features), out)
+    return out, models
+
+
+def solve(features: Tensor, labels: Tensor, *, l2: float, start: _Weights | None = None) -> _Weights:
+    """Weights (C, F) and biases (C,) of the regularised logistic regressions, in chunks of categories."""
+    bias, step = log_odds(labels), max(1, _CELLS // max(1, len(features)))
+    weights, biases = [], []
+    for low in range(0, labels.shape[1], step):
+        part = slice(low, low + step)
+        first = (torch.zeros(len(bias[part]), features.shape[1]).to(features), bias[part])
+        w, b = _solve_chunk(
+            features,
+            labels[:, part],
+            l2=l2,
+            prior=bias[part],
+            start=first if start is None else (start[0][part], start[1][part]),
+        )
+        weights.append(w)
+        biases.append(b)
+    return torch.cat(weights), torch.cat(biases)
+
+
+def _objective(
+    features: Tensor, labels: Tensor, *, l2: float, prior: Tensor
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """theta (C, F + 1) -> value (C,) and gradient (C, F + 1); each category is its own problem."""
+    share = (labels != 0).float()
+    share = share / share.sum(dim=0).clamp_min(1.0)
+    sign = labels.float()
+
+    def value_and_gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
+        weight, off = theta[:, :-1], theta[:, -1] - prior
+        margin = sign * (features @ weight.T + theta[:, -1])
+        value = (share * F.softplus(-margin)).sum(dim=0)
+        value = value + 0.5 * l2 * weight.square().sum(dim=1) + 0.5 * _BIAS_L2 * off.square()
+        pull = -share * sign * torch.sigmoid(-margin)
+        gradient = torch.cat(
+            [pull.T @ features + l2 * weight, (pull.sum(dim=0) + _BIAS_L2 * off)[:, None]], dim=1
+        )
+        return value, gradient
+
+    return value_and_gradient
+
+
+def _solve_chunk(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor, start: _Weights) -> _Weights:
+    """L-BFGS with a history and a step length per category, so that an easy category never waits for a hard
+    one.
+    """
+    objective = _objective(features, labels, l2=l2, prior=prior)
+    theta = torch.cat([start[0], start[1][:, None]], dim=1)
+    value, gradient = objective(theta)
+    moves: list[Tensor] = []
+    turns: list[Tensor] = []
+    for _ in range(200):
+        if float(gradient.abs().max()) < 1e-5:
+            break
+        direction = -_precondition(gradient, moves, turns)
+        following, new_value, new_gradient = _search(objective, theta, direction, value, gradient)
+        move, turn = following - theta, new_gradient - gradient
+        if float(move.abs().max()) == 0.0:  # float32 can do no better
+            break
+        moves, turns = [*moves, move][-_HISTORY:], [*turns, turn][-_HISTORY:]
+        theta, value, gradient = following, new_value, new_gradient
+    return theta[:, :-1].contiguous(), theta[:, -1].contiguous()
+
+
+def _precondition(gradient: Tensor, moves: list[Tensor], turns: list[Tensor]) -> Tensor:
+    """Two-loop recursion, row by row; a row without curvature information falls back to a scaled gradient."""
+    direction, shares = gradient.clone(), []
+    bends = [(move * turn).sum(dim=1) for move, turn in zip(moves, turns, strict=True)]
+    for move, turn, bend in zip(reversed(moves), reversed(turns), reversed(bends), strict=True):
+        share = torch.where(bend > 1e-12, (move * direction).sum(dim=1) / bend.clamp_min(1e-12), 0.0)
+        shares.append(share)
+        direction = direction - share[:, None] * turn
+    if moves:
+        length = turns[-1].square().sum(dim=1)
+        scale = torch.where(bends[-1] > 1e-12, bends[-1] / length.clamp_min(1e-12), 1.0)
+        direction = direction * scale[:, None]
+    for move, turn, bend, share in zip(moves, turns, bends, reversed(shares), strict=True):
+        back = torch.where(bend > 1e-12, (turn * direction).sum(dim=1) / bend.clamp_min(1e-12), 0.0)
+        direction = direction + (share - back)[:, None] * move
+    return direction
+
+
+def _search(
+    objective: Callable[[Tensor], tuple[Tensor, Tensor]],
+    theta: Tensor,
+    direction: Tensor,
+    value: Tensor,
+    gradient: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Halve each row's step until it descends enough (Armijo); a row that cannot descend stays."""
+    slope = (gradient * direction).sum(dim=1)
+    direction = torch.where((slope < 0)[:, None], direction, -gradient)
+    slope = torch.where(slope < 0, slope, -gradient.square().sum(dim=1))
+    step = torch.ones_like(value)
+    for _ in range(12):
+        candidate = theta + step[:, None] * direction
+        new_value, new_gradient = objective(candidate)
+        # The rounding of float32 must not stop a row that is practically converged.
+        good = new_value <= value + 1e-4 * step * slope + 1e-7 * value.abs()
+        if bool(good.all()):
+            return candidate, new_value, new_gradient
+        step = torch.where(good, step, step * 0.5)
+    candidate = torch.where(good[:, None], candidate, theta)
+    return candidate, torch.where(good, new_value, value), torch.where(good[:, None], new_gradient, gradient)

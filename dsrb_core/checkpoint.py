@@ -1,0 +1,104 @@
+"""Models and training states on disk: safetensors and JSON with a digest, never pickle."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save, save_file
+from torch import Tensor
+
+from dsrb_core.config import DSRBConfig
+from dsrb_core.model import DSRB
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write so that `path` holds either the old bytes or all of the new ones."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def save_model(model: DSRB, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json` (configuration, shapes, SHA-256 of the weights) into
+    `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
+    words = model.attention.words
+    about = {
+        "format": FORMAT,
+        "features": model.features,
+        "grid": list(model.grid),
+        "categories": model.categories,
+        "word_features": None if words is None else words.shape[1],
+        "config": model.config.to_dict(),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    _write(folder / WEIGHTS, weights)
+    _write(folder / CONFIG, (json.dumps(about, indent=1, sort_keys=True) + "\n").encode())
+
+
+def load_model(folder: Path, device: str | torch.device = "cpu") -> DSRB:
+    """Read what `save_model` wrote, in evaluation mode on `device`.
+
+    ValueError when the format is newer, the weights do not have the digest of the configuration, or they do
+    not fit it; FileNotFoundError when a file is missing.
+    """
+    about = json.loads((folder / CONFIG).read_text())
+    if about.get("format") != FORMAT:
+        raise ValueError(
+            f"The model in {folder.name} has the format {about.get('format')}, this version reads {FORMAT}."
+        )
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    if digest != about["sha256"]:
+        raise ValueError(
+            f"The weights in {folder.name} are damaged: their digest is not the one written beside them."
+        )
+    words = about["word_features"]
+    model = DSRB(
+        features=about["features"],
+        grid=(about["grid"][0], about["grid"][1]),
+        categories=about["categories"],
+        config=DSRBConfig.from_dict(about["config"]),
+        words=None if words is None else torch.zeros(about["categories"], words),
+    )
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError as error:
+        raise ValueError(f"The weights in {folder.name} do not fit their configuration.") from error
+    return model.to(device).eval()
+
+
+def save_training(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write a training checkpoint: tensors, and `about` as JSON in the same file, replaced in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    save_file(cpu, beside, metadata={"about": json.dumps(about)})
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def load_training(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_training` wrote; None when there is no such file. ValueError when it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"The training checkpoint {path.name} is damaged; delete it to start again."
+        ) from error

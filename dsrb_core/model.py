@@ -1,0 +1,160 @@
+"""DSRB on feature maps of a frozen backbone: a linear floor and a gated residual that begins at zero.
+
+Letters: B images, N = h x w locations, F raw features, D token features, C categories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dsrb_core.attention import SemanticAttention
+from dsrb_core.blending import BlendWeight
+from dsrb_core.config import DSRBConfig
+from dsrb_core.frame import Frame
+from dsrb_core.graph import GatedGraph
+from dsrb_core.prototypes import PrototypeBank, quadrant
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """The same four tensors whatever the mode.
+
+    logits (B, C) = floor + gate x residual; floor (B, C) the linear model alone; vectors (B, C, D)
+    category-specific; attention (B, C, N), each row sums to 1.
+    """
+
+    logits: Tensor
+    floor: Tensor
+    vectors: Tensor
+    attention: Tensor
+
+
+class DSRB(nn.Module):
+    """logits = floor(mean of the map) + gate * residual(f), f from semantic attention on projected tokens.
+
+    The floor is a regularised logistic regression, frozen; `gate` is chosen on held-out known cells, 0 =
+    floor alone. `grid` = (h, w) of the map; `words` (C, S) are frozen category vectors, None = learned ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int,
+        grid: tuple[int, int],
+        categories: int,
+        config: DSRBConfig,
+        words: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        if min(features, categories, *grid) < 1:
+            raise ValueError(
+                f"features {features}, grid {grid} and categories {categories} must be at least 1."
+            )
+        self.features, self.grid, self.categories, self.config = features, grid, categories, config
+        dim = self.dim = min(config.dim, features)
+        self.frame = Frame(features, dim)
+        self.floor_weight: Tensor
+        self.floor_bias: Tensor
+        self.gate: Tensor
+        self.register_buffer("floor_weight", torch.zeros(categories, features))
+        self.register_buffer("floor_bias", torch.zeros(categories))
+        self.register_buffer("gate", torch.zeros(()))
+        self.attention = SemanticAttention(dim, categories, rank=config.attention_dim, words=words)
+        self.graph: GatedGraph | None = None
+        if config.graph and categories <= config.graph_limit:
+            self.graph = GatedGraph(
+                torch.eye(categories), dim=dim, hidden=min(config.graph_dim, dim), steps=config.graph_steps
+            )
+        around = min(config.graph_dim, dim) if self.graph is not None else 0
+        self.fuse = nn.Linear(dim + around, config.hidden)
+        # Zero, so that the residual begins at exactly nothing.
+        self.class_weight = nn.Parameter(torch.zeros(categories, config.hidden))
+        self.class_bias = nn.Parameter(torch.zeros(categories))
+        # One more channel: a prototype carries the floor's logit of its members along (see training.py).
+        self.bank = PrototypeBank(categories, config.prototypes_per_category, dim + 1)
+        self.instance_keep = BlendWeight(config.weight, start=config.weight_start, beta=config.beta)
+        self.prototype_keep = BlendWeight(config.weight, start=config.weight_start, beta=config.beta)
+
+    def floor(self, pooled: Tensor) -> Tensor:
+        """Logits (B, C) of the linear model on pooled raw features (B, F)."""
+        return self.frame.standardise(pooled) @ self.floor_weight.T + self.floor_bias
+
+    def contributions(self, maps: Tensor) -> Tensor:
+        """What each location adds to the floor's logit, (B, C, N): their mean over N plus the bias is the
+        floor.
+        """
+        return (self.frame.standardise(maps) @ self.floor_weight.T).transpose(1, 2)
+
+    def residual(self, vectors: Tensor) -> Tensor:
+        """phi: category vectors (B, C, D) -> residual logits (B, C); rows of the batch never see each other.
+
+        o_c = tanh(W [h_c ; f_c] + b), logit_c = <w_c, o_c> + b_c (method.md 2.4).
+        """
+        joined = vectors if self.graph is None else torch.cat([self.graph(vectors), vectors], dim=-1)
+        hidden = torch.tanh(self.fuse(joined))
+        return (hidden * self.class_weight).sum(dim=-1) + self.class_bias
+
+    def quadrants(self, attention: Tensor) -> Tensor | None:
+        """The prototype each cell would belong to, (B, C); None where prototypes have no place in the
+        picture.
+        """
+        if self.config.prototypes != "quadrants":
+            return None
+        return quadrant(attention, self.grid, self.config.cells)
+
+    def forward(self, maps: Tensor) -> ModelOutput:
+        """Maps (B, N, F) raw from the backbone -> ModelOutput."""
+        if maps.ndim != 3 or maps.shape[1:] != (self.grid[0] * self.grid[1], self.features):
+            expected = f"(B, {self.grid[0] * self.grid[1]}, {self.features})"
+            raise ValueError(f"maps must have the shape {expected}, not {tuple(maps.shape)}.")
+        floor = self.floor(maps.float().mean(dim=1))
+        vectors, attention = self.attention(self.frame.project(maps))
+        return ModelOutput(floor + self.gate * self.residual(vectors), floor, vectors, attention)
+
+    @torch.no_grad()
+    def for_columns(self, columns: Sequence[int | None]) -> "DSRB":
+        """A model whose category i is this model's category `columns[i]`, or a fresh one where it is None.
+
+        For a warm start after categories were added, archived or reordered. ValueError for a column that is
+        not here, or a fresh one when the category vectors come from words.
+        """
+        wrong = [column for column in columns if column is not None and not 0 <= column < self.categories]
+        if wrong:
+            raise ValueError(f"The model has {self.categories} categories, there is no column {wrong[0]}.")
+        words = self.attention.words
+        if words is not None and None in columns:
+            raise ValueError("A model with given category vectors cannot take a category without one.")
+        kept = [(place, column) for place, column in enumerate(columns) if column is not None]
+        new, old = [place for place, _ in kept], [column for _, column in kept]
+        moved = DSRB(
+            features=self.features,
+            grid=self.grid,
+            categories=len(columns),
+            config=self.config,
+            words=None if words is None else words[old],
+        ).to(self.gate.device)
+        here, there = self.state_dict(), moved.state_dict()
+        for name, value in here.items():
+            target = there.get(name)
+            if target is None or name == "attention.words":
+                continue
+            if name == "graph.adjacency":
+                target[torch.tensor(new)[:, None], torch.tensor(new)] = value[torch.tensor(old)[:, None], old]
+            elif name in _PER_CATEGORY and not (name == "attention.category_map" and words is not None):
+                target[new] = value[old]
+            else:
+                target.copy_(value)
+        return moved
+
+
+_PER_CATEGORY = {
+    "floor_weight",
+    "floor_bias",
+    "attention.category_map",
+    "class_weight",
+    "class_bias",
+    "bank.vectors",
+    "bank.counts",
+}

@@ -1,0 +1,80 @@
+"""The bounded, shrunk logistic curve under calibration, by Newton's method. Needs numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float64]
+
+NEUTRAL: Float = np.array([1.0, 0.0, 0.3])
+"""Scale, offset and neighbour weight before any cell has been seen."""
+LOWER: Float = np.array([0.05, -np.inf, 0.0])
+"""The curve rises with the model's logit and never falls with the neighbours'."""
+
+
+def fit_curve(
+    design: Float,
+    labels: npt.NDArray[np.integer],
+    *,
+    centre: Float,
+    cells: float,
+    typical: Float | None = None,
+) -> Float:
+    """Scale, offset and neighbour weight (3,) with the least penalised log loss above `LOWER`.
+
+    `design` (M, 3) rows of model logit, 1, neighbour shift; `labels` (M,) of +-1. The penalty pulls towards
+    `centre` with the curvature that `cells` cells like those of `typical` (default `design`) would have, so
+    the strength of the pull does not depend on the logits' scale. Convex, hence one answer; finite always.
+    """
+    if len(design) == 0:
+        return np.maximum(centre, LOWER)
+    pull = cells * np.maximum(_curvature(design if typical is None else typical, centre), 1e-3)
+    free = np.ones(3, bool)
+    for _ in range(3):
+        found = _newton(design, labels, centre=centre, pull=pull, free=free)
+        outside = free & (found < LOWER)
+        if not outside.any():
+            break
+        free &= ~outside
+    return np.maximum(found, LOWER)
+
+
+def _curvature(design: Float, curve: Float) -> Float:
+    """Diagonal of the mean Fisher information of one cell at `curve`."""
+    p = 0.5 * (1 + np.tanh(0.5 * (design @ curve)))
+    return np.asarray((np.maximum(p * (1 - p), 0.01)[:, None] * design**2).mean(axis=0))
+
+
+def _loss(design: Float, signs: Float, curve: Float, *, centre: Float, pull: Float) -> float:
+    penalty = 0.5 * float(pull @ (curve - centre) ** 2)
+    return float(np.logaddexp(0.0, -signs * (design @ curve)).sum()) + penalty
+
+
+def _newton(
+    design: Float, labels: npt.NDArray[np.integer], *, centre: Float, pull: Float, free: npt.NDArray[np.bool_]
+) -> Float:
+    """Damped Newton over the free entries, the others held at their bound."""
+    signs = np.asarray(labels, np.float64)
+    curve = np.where(free, np.maximum(centre, LOWER), np.where(np.isfinite(LOWER), LOWER, centre))
+    loss = _loss(design, signs, curve, centre=centre, pull=pull)
+    for _ in range(50):
+        p = 0.5 * (1 + np.tanh(0.5 * (design @ curve)))
+        gradient = design.T @ (p - (signs > 0)) + pull * (curve - centre)
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(pull)
+        step = np.zeros(3)
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        size = 1.0
+        while size > 1e-6:
+            trial = curve - size * step
+            better = _loss(design, signs, trial, centre=centre, pull=pull)
+            if better <= loss:
+                break
+            size /= 2
+        else:
+            return curve
+        done = float(np.abs(curve - trial).max()) < 1e-9
+        curve, loss = trial, better
+        if done:
+            break
+    return curve

@@ -1,0 +1,44 @@
+"""A running application on a real database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from annotator.api.app import create_app
+from annotator.settings import Settings
+from annotator.store import Store
+
+BASE = "http://127.0.0.1:7860"
+
+
+@pytest.fixture
+def app(store: Store, settings: Settings) -> FastAPI:
+    return create_app(store, settings)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, base_url=BASE, follow_redirects=False) as made:
+        yield made
+
+
+@pytest.fixture
+def public_settings(settings: Settings) -> Settings:
+    """The same data folder, reachable from the network."""
+    return settings.model_copy(update={"host": "0.0.0.0"})
+
+
+@pytest.fixture
+def public_app(store: Store, public_settings: Settings) -> FastAPI:
+    return create_app(store, public_settings)
+
+
+@pytest.fixture
+def stranger(public_app: FastAPI) -> Iterator[TestClient]:
+    """Somebody on the network who has not signed in."""
+    with TestClient(public_app, base_url="http://192.168.1.4:7860", follow_redirects=False) as made:
+        yield made

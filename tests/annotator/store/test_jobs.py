@@ -1,0 +1,157 @@
+"""Jobs are done once, by one worker at a time, and taken over from the dead."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from annotator.errors import BadInput, Conflict, NotFound, StoreError
+from annotator.records import Job, JobStatus, Project
+from annotator.store import Store, jobs
+
+
+def request(store: Store, project: Project, kind: str = "retrain", seq: int = 1) -> tuple[Job, bool]:
+    return store.write(lambda c: jobs.request(c, project.id, kind, wanted_seq=seq, now=10))
+
+
+def claim(store: Store, owner: str = "w", now: int = 100) -> Job | None:
+    return store.write(lambda c: jobs.claim(c, owner=owner, lease_ms=50, now=now))
+
+
+def test_a_queued_job_is_not_doubled_but_raised(store: Store, project: Project) -> None:
+    first, created = request(store, project, seq=5)
+    assert created and first.status is JobStatus.QUEUED
+    again, created = request(store, project, seq=9)
+    assert (again.id, created, again.wanted_seq) == (first.id, False, 9)
+    assert request(store, project, seq=2)[0].wanted_seq == 9
+
+
+def test_the_database_itself_refuses_a_second_queued_job(store: Store, project: Project) -> None:
+    request(store, project)
+    with pytest.raises((StoreError, IntegrityError), match="UNIQUE"):
+        store.write(
+            lambda c: (
+                c.exec_driver_sql(
+                    "INSERT INTO job (project_id, kind, status, wanted_seq, attempts, stage, done, total,"
+                    " message, cancel_requested, curves, created_at)"
+                    " VALUES (?, 'retrain', 'queued', 1, 0, '', 0, 0, '', 0, '[]', 1)",
+                    (project.id,),
+                ).rowcount
+            )
+        )
+
+
+def test_one_may_be_queued_while_one_runs_and_waits_for_it(store: Store, project: Project) -> None:
+    first = request(store, project)[0]
+    running = claim(store)
+    assert running is not None
+    assert (running.id, running.status, running.owner) == (first.id, JobStatus.RUNNING, "w")
+    assert (running.attempts, running.lease_until, running.started_at) == (1, 150, 100)
+    queued, created = request(store, project)
+    assert created and queued.id != first.id
+    assert claim(store, "other", now=120) is None
+    with store.read() as c:
+        assert [job.id for job in jobs.active(c, project.id)] == [first.id, queued.id]
+    store.write(lambda c: jobs.finish(c, first.id, owner="w", status=JobStatus.DONE, message="", now=130))
+    taken = claim(store, "other", now=131)
+    assert taken is not None and taken.id == queued.id
+
+
+def test_features_come_before_retraining(store: Store, project: Project) -> None:
+    request(store, project, "retrain")
+    features = request(store, project, "features")[0]
+    taken = claim(store)
+    assert taken is not None and taken.id == features.id
+
+
+def test_a_job_is_claimed_by_exactly_one_of_many_workers(store: Store, project: Project) -> None:
+    request(store, project)
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda n: claim(store, f"w{n}"), range(16)))
+    assert sum(job is not None for job in taken) == 1
+
+
+def test_a_job_of_a_dead_worker_is_taken_over_after_its_lease(store: Store, project: Project) -> None:
+    request(store, project)
+    claim(store, "dead", now=100)
+    assert claim(store, "next", now=150) is None
+    taken = claim(store, "next", now=151)
+    assert taken is not None and (taken.owner, taken.attempts) == ("next", 2)
+    for late in (
+        lambda c: jobs.beat(c, taken.id, owner="dead", lease_ms=50, now=152),
+        lambda c: jobs.finish(c, taken.id, owner="dead", status=JobStatus.DONE, message="", now=152),
+    ):
+        with pytest.raises(Conflict, match="no longer run by dead"):
+            store.write(late)
+
+
+def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, project: Project) -> None:
+    job = request(store, project)[0]
+    claim(store, now=100)
+
+    def beat(now: int, **progress: object) -> bool:
+        return store.write(lambda c: jobs.beat(c, job.id, owner="w", lease_ms=50, now=now, **progress))  # type: ignore[arg-type]
+
+    assert beat(140, stage="training", done=3, total=12, message="epoch 3", curves=[{"epoch": 3}]) is False
+    assert beat(180) is False
+    assert claim(store, "other", now=200) is None
+    with store.read() as c:
+        shown = jobs.get(c, job.id)
+    assert (shown.stage, shown.done, shown.total, shown.message) == ("training", 3, 12, "epoch 3")
+    assert (shown.curves, shown.heartbeat_at, shown.lease_until) == ([{"epoch": 3}], 180, 230)
+
+
+def test_releasing_a_dead_owner_makes_its_jobs_due_at_once(store: Store, project: Project) -> None:
+    request(store, project)
+    claim(store, "dead", now=100)
+    assert store.write(lambda c: jobs.release(c, "dead", 110)) == 1
+    taken = claim(store, "next", now=110)
+    assert taken is not None and taken.owner == "next"
+
+
+def test_cancelling_a_queued_job_is_immediate(store: Store, project: Project) -> None:
+    job = request(store, project)[0]
+    assert store.write(lambda c: jobs.cancel(c, job.id, 20)).status is JobStatus.CANCELLED
+    assert claim(store) is None
+    assert request(store, project)[1] is True
+
+
+def test_cancelling_a_running_job_asks_its_worker(store: Store, project: Project) -> None:
+    job = request(store, project)[0]
+    claim(store)
+    asked = store.write(lambda c: jobs.cancel(c, job.id, 20))
+    assert (asked.status, asked.cancel_requested) == (JobStatus.RUNNING, True)
+    assert store.write(lambda c: jobs.beat(c, job.id, owner="w", lease_ms=50, now=120)) is True
+    done = store.write(
+        lambda c: jobs.finish(c, job.id, owner="w", status=JobStatus.CANCELLED, message="stopped", now=121)
+    )
+    assert (done.status, done.finished_at, done.lease_until) == (JobStatus.CANCELLED, 121, None)
+    assert store.write(lambda c: jobs.cancel(c, job.id, 130)) == done
+
+
+def test_finishing_notes_what_was_reached(store: Store, project: Project) -> None:
+    job = request(store, project, seq=4)[0]
+    claim(store)
+    done = store.write(
+        lambda c: jobs.finish(
+            c, job.id, owner="w", status=JobStatus.DONE, message="ok", reached_seq=7, now=120
+        )
+    )
+    assert (done.reached_seq, done.message) == (7, "ok")
+    with store.read() as c:
+        assert jobs.latest(c, project.id, "retrain") == done
+        assert jobs.latest(c, project.id, "features") is None
+        assert jobs.active(c, project.id) == []
+
+
+def test_requests_that_make_no_sense_are_refused(store: Store, project: Project) -> None:
+    with pytest.raises(BadInput, match='"dance" is not a kind of job'):
+        request(store, project, "dance")
+    with pytest.raises(NotFound, match="no project 99"):
+        store.write(lambda c: jobs.request(c, 99, "retrain", wanted_seq=1, now=1))
+    with pytest.raises(NotFound, match="no job 99"):
+        store.write(lambda c: jobs.cancel(c, 99, 1))
+    with pytest.raises(ValueError, match="cannot be finished as running"):
+        store.write(lambda c: jobs.finish(c, 1, owner="w", status=JobStatus.RUNNING, message="", now=1))

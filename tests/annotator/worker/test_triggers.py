@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+
+from annotator.records import CellState, JobStatus, NewDecision
+from annotator.settings import Settings
+from annotator.store import Store, images, jobs
+from annotator.store.clock import now_ms
+from annotator.worker.triggers import Triggers
+from tests.annotator.worker.drawn import Scenes
+
+
+@pytest.fixture
+def eager(settings: Settings) -> Settings:
+    return settings.model_copy(update={"retrain_every": 6, "retrain_minutes": 5.0})
+
+
+def kinds(triggers: Triggers, now: int | None = None) -> list[str]:
+    return [job.kind for job in triggers.fire(now)]
+
+
+def end(store: Store, kind: str, project_id: int, *, reached: int) -> None:
+    """Claim and finish jobs until the one of this kind is done."""
+
+    def work(c):  # type: ignore[no-untyped-def]
+        while job := jobs.claim(c, owner="w", lease_ms=1000, now=now_ms()):
+            jobs.finish(
+                c, job.id, owner="w", status=JobStatus.DONE, message="", reached_seq=reached, now=now_ms()
+            )
+
+    store.write(work)
+
+
+def test_new_pictures_ask_for_features_once(scenes: Scenes, eager: Settings) -> None:
+    end(scenes.store, "features", scenes.project.id, reached=0)
+    triggers = Triggers(scenes.store, eager)
+    assert kinds(triggers) == ["features"]
+    end(scenes.store, "features", scenes.project.id, reached=0)
+    assert kinds(triggers) == []
+
+
+def test_training_starts_with_the_nth_new_decision_and_not_before(scenes: Scenes, eager: Settings) -> None:
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    scenes.answer(["000.jpg"], ("red ball", "blue box", "green bar"))
+    scenes.decide([positive(scenes, "001.jpg", "red ball")])
+    assert "retrain" not in kinds(triggers)
+    scenes.answer(["002.jpg"], ("red ball", "blue box"))
+    assert "retrain" in kinds(triggers)
+    assert "retrain" not in kinds(triggers), "a second firing doubles nothing"
+
+
+def positive(scenes: Scenes, name: str, category: str) -> NewDecision:
+    with scenes.store.read() as c:
+        image_id = images.name_map(c, scenes.project.id)[name]
+    return NewDecision(
+        op_id=f"yes-{name}-{category}",
+        image_id=image_id,
+        category_id=scenes.category_ids()[category],
+        state=CellState.POSITIVE,
+    )
+
+
+def test_one_new_decision_is_enough_after_the_minutes(scenes: Scenes, eager: Settings) -> None:
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    scenes.decide([positive(scenes, "000.jpg", "red ball")])
+    assert "retrain" not in kinds(triggers)
+    assert "retrain" in kinds(triggers, now_ms() + 6 * 60_000)
+
+
+def test_nothing_new_starts_nothing_however_long_it_waits(scenes: Scenes, eager: Settings) -> None:
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    seq_after = scenes.answer([f"{n:03d}.jpg" for n in range(4)])
+    assert "retrain" in kinds(triggers)
+    end(scenes.store, "retrain", scenes.project.id, reached=seq_after)
+    assert kinds(triggers, now_ms() + 10**9) == []
+
+
+def test_only_negatives_start_no_training_by_themselves(scenes: Scenes, eager: Settings) -> None:
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    absent = [(n, k) for n, drawn in scenes.truth.items() for k in scenes.category_ids() if k not in drawn]
+    for name, category in absent[:8]:
+        scenes.answer([name], (category,))
+    assert "retrain" not in kinds(triggers, now_ms() + 10**9)

@@ -1,0 +1,125 @@
+"""The linear floor against scikit-learn, and on every kind of missing label."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from dsrb_core.baselines import fit_floor, log_odds, solve
+from dsrb_core.labels import hide_labels
+
+
+def data(images: int = 200, features: int = 6, categories: int = 3) -> tuple[torch.Tensor, np.ndarray]:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((images, features)).astype(np.float32) * 2
+    margin = z @ rng.standard_normal((features, categories)) + rng.standard_normal((images, categories)) * 3
+    return torch.from_numpy(z), np.where(margin > 1, 1, -1).astype(np.int8)
+
+
+@pytest.mark.parametrize("l2", [0.01, 0.1])
+def test_every_category_equals_scikit_learns_on_its_known_cells(l2: float) -> None:
+    features, complete = data()
+    labels = hide_labels(complete, 0.6)
+    weight, bias = solve(features, torch.from_numpy(labels), l2=l2)
+    for column in range(3):
+        known = labels[:, column] != 0
+        reference = LogisticRegression(C=1 / (l2 * known.sum()), tol=1e-8, max_iter=1000)
+        reference.fit(features[torch.from_numpy(known)].numpy(), labels[known, column])
+        assert np.allclose(weight[column], reference.coef_[0], atol=5e-3)
+        assert float(bias[column]) == pytest.approx(float(reference.intercept_[0]), abs=2e-2)
+
+
+def test_solution_is_stationary_also_for_an_ill_conditioned_problem() -> None:
+    features, labels = data(images=60, features=40)
+    features = features * torch.logspace(-1.5, 0.7, 40)
+    weight, bias = solve(features, torch.from_numpy(labels), l2=0.01)
+    w = weight.double().requires_grad_()
+    margin = torch.from_numpy(labels).double() * (features.double() @ w.T + bias.double())
+    (torch.nn.functional.softplus(-margin).mean(0).sum() + 0.005 * w.square().sum()).backward()
+    assert w.grad is not None
+    assert float(w.grad.abs().max()) < 1e-3
+
+
+def test_hidden_labels_are_never_read() -> None:
+    features, complete = data()
+    labels = hide_labels(complete, 0.5)
+    alone = fit_floor(features, labels, l2=(0.1,))
+    wider = np.concatenate([labels, np.zeros_like(labels)], axis=1)
+    assert torch.allclose(
+        fit_floor(features, wider, l2=(0.1,)).floor.weight[:3], alone.floor.weight, atol=1e-4
+    )
+
+
+def test_out_of_fold_logits_come_from_models_that_did_not_see_the_cell() -> None:
+    rng = np.random.default_rng(1)
+    features = torch.from_numpy(rng.standard_normal((60, 200)).astype(np.float32))
+    labels = np.where(rng.random((60, 1)) < 0.5, 1, -1).astype(np.int8)  # nothing to learn
+    found = fit_floor(features, labels, l2=(0.01,))
+    truth = torch.from_numpy(labels)
+    inside = ((found.floor(features) > 0) == (truth > 0)).float().mean()
+    outside = ((found.out_of_fold > 0) == (truth > 0)).float().mean()
+    assert float(inside) == 1.0
+    assert float(outside) < 0.75
+
+
+def test_unknown_cells_get_the_floors_own_logit() -> None:
+    features, complete = data()
+    labels = hide_labels(complete, 0.5)
+    found = fit_floor(features, labels, l2=(0.1, 1.0))
+    unknown = torch.from_numpy(labels == 0)
+    assert torch.equal(found.out_of_fold[unknown], found.floor(features)[unknown])
+
+
+def test_l2_is_the_one_with_the_least_out_of_fold_loss() -> None:
+    rng = np.random.default_rng(2)
+    noise = torch.from_numpy(rng.standard_normal((80, 100)).astype(np.float32) * 2)
+    labels = np.where(rng.random((80, 2)) < 0.4, 1, -1).astype(np.int8)
+    strong = fit_floor(noise, labels, l2=(0.001, 10.0))
+    features, complete = data(images=600)
+    weak = fit_floor(features, complete, l2=(0.001, 10.0))
+    assert strong.l2 == 10.0
+    assert weak.l2 == 0.001
+    assert weak.losses[0.001] < weak.losses[10.0]
+
+
+@pytest.mark.parametrize(
+    "column", [[1] + [0] * 9, [-1] + [0] * 9, [0] * 10, [1] * 10, [-1] * 10, [1, -1] + [0] * 8]
+)
+def test_a_category_with_hardly_any_label_gets_finite_modest_logits(column: list[int]) -> None:
+    features = torch.randn(10, 30, generator=torch.Generator().manual_seed(0))
+    labels = np.array([column, [1, -1] * 5], np.int8).T
+    found = fit_floor(features, labels, l2=(0.03, 0.3))
+    assert bool(torch.isfinite(found.out_of_fold).all())
+    assert float(found.out_of_fold.abs().max()) < 20
+    if not any(column):
+        assert not bool(found.floor.weight[0].any())
+
+
+def test_one_positive_ranks_its_likes_first() -> None:
+    features = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    labels = np.zeros((50, 1), np.int8)
+    labels[7] = 1
+    found = fit_floor(features, labels, l2=(0.1,))
+    assert int(found.floor(features).argmax()) in torch.topk(features @ features[7], 3).indices
+
+
+def test_bias_starts_at_the_log_odds_of_the_known_labels() -> None:
+    labels = torch.tensor([[1]] * 100 + [[-1]] * 300 + [[0]] * 50)
+    assert float(log_odds(labels)) == pytest.approx(np.log(1 / 3), abs=0.02)
+    never = torch.tensor([[1, 0], [-1, 0], [-1, 0], [-1, 0]])
+    assert float(log_odds(never)[1]) == pytest.approx(np.log(1 / 3), abs=1e-5)
+
+
+def test_stopping_between_two_values_uses_what_was_tried() -> None:
+    features, labels = data()
+    calls: list[int] = []
+
+    def should_stop() -> bool:
+        calls.append(1)
+        return True
+
+    found = fit_floor(features, labels, l2=(0.01, 0.1, 1.0), should_stop=should_stop)
+    assert list(found.losses) == [1.0]
+    assert calls
+    with pytest.raises(ValueError, match="at least one value"):
+        fit_floor(features, labels, l2=())

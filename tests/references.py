@@ -1,0 +1,127 @@
+"""Slow references, typed off the equations: loops over cells, nothing shared with the code under test."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def naive_attention(tokens: Tensor, words: Tensor, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The published fc1-fc4 form with every (B, N, C, .) tensor and both biases: vectors (B, C, D), attention
+    (B, N, C).
+    """
+    u = tokens @ weights["fc1"].T
+    v = words @ weights["fc2"].T
+    g = torch.tanh(u[:, :, None, :] * v[None, None]) @ weights["fc3"].T + weights["fc3_bias"]
+    e = (g @ weights["fc4"].T + weights["fc4_bias"]).squeeze(-1)
+    a = torch.softmax(e, dim=1)
+    maps = a.unsqueeze(-1) * tokens.unsqueeze(2)
+    return maps.sum(1), a
+
+
+def naive_bce(logits: Tensor, targets: Tensor, weights: Tensor) -> float:
+    total = share = 0.0
+    for x, t, w in zip(
+        logits.flatten().tolist(), targets.flatten().tolist(), weights.flatten().tolist(), strict=True
+    ):
+        if t == 0:
+            continue
+        element = math.log1p(math.exp(x)) - (t * x if t > 0 else 0.0)
+        total, share = total + w * element, share + w
+    return total / share if share else 0.0
+
+
+def naive_contrastive(vectors: Tensor, labels: Tensor, *, negative_pairs: bool) -> float:
+    """Every pair of the batch, no cutting."""
+    values = []
+    for i in range(len(labels)):
+        for j in range(i + 1, len(labels)):
+            for c in range(labels.shape[1]):
+                pair = {int(labels[i, c]), int(labels[j, c])}
+                s = float(torch.cosine_similarity(vectors[i, c], vectors[j, c], dim=0))
+                if pair == {1}:
+                    values.append(1 - s)
+                elif pair == {1, -1} or (pair == {-1} and negative_pairs):
+                    values.append(1 + s)
+    return sum(values) / len(values) if values else 0.0
+
+
+def naive_instance_blend(
+    vectors: Tensor, labels: Tensor, partner: Tensor, keep: float
+) -> tuple[Tensor, Tensor]:
+    """Blended vectors and the `soft` targets."""
+    mixed, targets = vectors.clone(), labels.float().clone()
+    for i in range(len(labels)):
+        for c in range(labels.shape[1]):
+            j = int(partner[i])
+            if labels[i, c] == 0 and labels[j, c] == 1:
+                mixed[i, c] = keep * vectors[i, c] + (1 - keep) * vectors[j, c]
+                targets[i, c] = 1 - keep
+    return mixed, targets
+
+
+def naive_graph(vectors: Tensor, adjacency: Tensor, weights: dict[str, Tensor], steps: int) -> Tensor:
+    """Gated propagation, node by node, with one matrix per gate."""
+    nodes = vectors.clone()
+    for _ in range(steps):
+        after = nodes.clone()
+        for b in range(nodes.shape[0]):
+            for c in range(nodes.shape[1]):
+                into = sum(adjacency[c, j] * nodes[b, j] for j in range(nodes.shape[1]))
+                out = sum(adjacency[j, c] * nodes[b, j] for j in range(nodes.shape[1]))
+                a, h = torch.cat([into, out]), nodes[b, c]
+                z = torch.sigmoid(weights["Wz"] @ a + weights["bz"] + weights["Uz"] @ h)
+                r = torch.sigmoid(weights["Wr"] @ a + weights["br"] + weights["Ur"] @ h)
+                new = torch.tanh(weights["Wh"] @ a + weights["bh"] + weights["Uh"] @ (r * h))
+                after[b, c] = (1 - z) * h + z * new
+        nodes = after
+    return nodes
+
+
+def interpolated_ap(scores: list[float], positive: list[bool]) -> float:
+    """Area under the precision envelope, one image at a time; scores must differ."""
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    precisions, hits = [], 0
+    for place, i in enumerate(order, start=1):
+        hits += positive[i]
+        precisions.append(hits / place)
+    total = 0.0
+    for place, i in enumerate(order):
+        if positive[i]:
+            total += max(precisions[place:])
+    return total / sum(positive)
+
+
+class ArraySource:
+    """Maps (N, locations, dim) in memory, counting what is read: a real source, as small as can be."""
+
+    def __init__(self, maps: np.ndarray, grid: tuple[int, int]) -> None:
+        self.maps, self.grid = maps, grid
+        self.locations, self.dim = maps.shape[1], maps.shape[2]
+        self.read_rows: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        self.read_rows.extend(int(row) for row in rows)
+        return self.maps[rows]
+
+    def pooled(self) -> np.ndarray:
+        return self.maps.astype(np.float32).mean(axis=1)
+
+
+def localised(
+    images: int, *, categories: int = 4, dim: int = 24, side: int = 4, strength: float = 8.0, seed: int = 0
+) -> tuple[ArraySource, np.ndarray, np.ndarray]:
+    """Pictures in which one location alone shows a category: source, labels (N, C), places (N, C)."""
+    pattern = np.random.default_rng(99).standard_normal((categories, dim))
+    pattern /= np.linalg.norm(pattern, axis=1, keepdims=True)
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random((images, categories)) < 0.2, 1, -1).astype(np.int8)
+    places = rng.integers(side * side, size=labels.shape)
+    maps = rng.standard_normal((images, side * side, dim))
+    for image, category in np.argwhere(labels > 0):
+        maps[image, places[image, category]] += strength * pattern[category]
+    return ArraySource(maps.astype(np.float16), (side, side)), labels, places
