@@ -81,7 +81,7 @@ def render_demo(
 def create_demo_project(
     actions: Actions, folder: Path, on_progress: Callable[[int, int | None, str], None]
 ) -> Project:
-    """Draw the demo set in `folder` and import its pictures as a project with all categories, nothing labelled.
+    """Draw the demo set in `folder` and import it as a project with all categories, nothing labelled.
 
     Doing it again finishes what was begun. The truth stays in folder/labels.csv.
     """

@@ -101,7 +101,7 @@ class Image:
     height: int
     state: ImageState
     original: str  # path of the original, relative to the data folder
-    canonical: str  # path of the upright 8-bit RGB/L picture the page and the model read; may equal `original`
+    canonical: str  # path of the upright 8-bit picture the page and the model read; may equal `original`
     created_at: int
 
 
@@ -258,7 +258,7 @@ class Suggestion:
 
     category_id: int
     probability: float
-    basis: str  # "model+neighbours", "neighbours" or "prior"
+    basis: str  # "model+neighbours", "model", "neighbours" or "prior"
     model_probability: float | None = None
     neighbour_logit: float | None = None
     evidence: tuple[Evidence, ...] = ()

@@ -24,19 +24,23 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(Path("annotator_data"), description="Database, pictures, features, generations.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    allowed_hosts: tuple[str, ...] = Field((), description="More names this server is reached by, e.g. a proxy's.")
+    allowed_hosts: tuple[str, ...] = Field((), description="More names this server answers to.")
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     backbone: str = Field("lite0-320", description="Frozen backbone, see `dsrb_core.backbones`.")
     device: str = Field("auto", description="torch device for the worker: auto, cpu, cuda, cuda:1 ...")
     retrain_every: int = Field(50, ge=1, description="New decisions that start a training by themselves.")
-    retrain_minutes: float = Field(10.0, gt=0, description="Minutes after which any new decision starts one.")
+    retrain_minutes: float = Field(10.0, gt=0, description="Minutes after which any new one starts it.")
     epochs: int = Field(12, ge=1, description="Epochs of a training at the most.")
     seed: int = Field(0, ge=0, description="Seed of hold-out split and training.")
     threads: int = Field(0, ge=0, description="Worker threads; 0 means all cores but one, at least one.")
     max_pixels: int = Field(120_000_000, ge=1, description="Pictures with more pixels are refused.")
-    instance_limit_bytes: int = Field(4 * 2**30, ge=0, description="Largest instance-feature file per generation.")
+    instance_limit_bytes: int = Field(
+        4 * 2**30, ge=0, description="Largest instance features of a generation."
+    )
     candidates: int = Field(12, ge=1, le=100, description="Candidates shown for one picture.")
-    lease_s: float = Field(15.0, gt=0, description="Seconds without a heartbeat after which a job is taken over.")
+    lease_s: float = Field(
+        15.0, gt=0, description="Seconds without a heartbeat after which a job is taken over."
+    )
 
     @property
     def database(self) -> Path:

@@ -1,6 +1,7 @@
 /* The right panel: ranked candidates, what is answered already, and the pictures a probability rests on. */
 const BASIS = {
   "model+neighbours": "model + neighbours",
+  model: "model",
   neighbours: "neighbours",
   prior: "share of yes so far",
 };

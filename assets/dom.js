@@ -13,10 +13,13 @@ const STATES = {
 /** Shape and colour say the same thing, so that either is enough. */
 const GLYPHS = {
   positive: '<circle cx="10" cy="10" r="9"/><path class="ink" d="M5.6 10.4l3 3 5.8-6.4"/>',
-  negative: '<rect x="1.5" y="1.5" width="17" height="17" rx="2"/><path class="ink" d="M6.3 6.3l7.4 7.4M13.7 6.3l-7.4 7.4"/>',
+  negative:
+    '<rect x="1.5" y="1.5" width="17" height="17" rx="2"/>' +
+    '<path class="ink" d="M6.3 6.3l7.4 7.4M13.7 6.3l-7.4 7.4"/>',
   unsure:
     '<path d="M10 .4L19.6 10 10 19.6.4 10z"/>' +
-    '<path class="ink thin" d="M7.6 8.2c0-3 4.8-3 4.8 0 0 1.7-2.4 1.8-2.4 3.6"/><circle class="dot" cx="10" cy="14.4" r="1.1"/>',
+    '<path class="ink thin" d="M7.6 8.2c0-3 4.8-3 4.8 0 0 1.7-2.4 1.8-2.4 3.6"/>' +
+    '<circle class="dot" cx="10" cy="14.4" r="1.1"/>',
   unknown: '<circle class="ring" cx="10" cy="10" r="8.4"/>',
 };
 

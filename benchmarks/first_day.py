@@ -2,10 +2,11 @@
 
     python benchmarks/first_day.py [--data DIR] [--images 1000] [--known 0.1] [--seed 0] [--quick]
 
-DIR holds `images/` and a complete `labels.csv` (`file_name`, then one 0/1 column per category); without it the demo
-scenes are drawn. The known share of the cells is imported, the rest stays hidden and is only read to score the
-suggestions. Two things are compared in one run: feature extraction with the bare backbone, and the suggestions with
-the regularised logistic regression on the same pooled features. Ends with one line `RESULT {json}`.
+DIR holds `images/` and a complete `labels.csv` (`file_name`, then one 0/1 column per category); without it
+the demo scenes are drawn. The known share of the cells is imported, the rest stays hidden and is only read to
+score the suggestions. Two things are compared in one run: feature extraction with the bare backbone, and the
+suggestions with the regularised logistic regression on the same pooled features. The last line is
+`RESULT {json}`.
 """
 
 from __future__ import annotations
@@ -20,19 +21,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from annotator.exporting.reader import cell_states
+import torch
 
 from annotator.actions import Actions
 from annotator.demo import render_demo
-from annotator.records import CellState
+from annotator.exporting.reader import cell_states
+from annotator.records import CellState, JobStatus
 from annotator.settings import Settings
-from annotator.store import Store, categories, images
+from annotator.store import Store, categories, images, jobs
 from annotator.suggesting import Suggester
 from annotator.worker.loop import Worker
 from db import migrate
 from dsrb_core.backbones import Backbone, load_backbone
-from dsrb_core.baselines import LinearFloor
+from dsrb_core.baselines import fit_floor
 from dsrb_core.cache import FeatureCache
+from dsrb_core.config import TrainConfig
+from dsrb_core.frame import Frame
 from dsrb_core.labels import hide_labels
 from dsrb_core.metrics import mean_average_precision
 
@@ -114,12 +118,15 @@ def linear_scores(
         keys = {image.name: image.sha256 for image in images.page(c, project, limit=10**9)}
     cache = FeatureCache.read_only(data_dir / "features" / backbone.key)
     pooled = cache.view([keys[name] for name in truth.names]).pooled()
-    floor = LinearFloor.fit(pooled, known)
-    return floor.logits(pooled)
+    frame, options = Frame(pooled.shape[1], 1), TrainConfig()
+    frame.measure(torch.from_numpy(pooled))
+    features = frame.standardise(torch.from_numpy(pooled))
+    found = fit_floor(features, known, l2=options.floor_l2, folds=options.floor_folds, seed=options.seed)
+    return np.asarray(found.floor(features))
 
 
 def hidden_map(scores: np.ndarray, truth: Truth, known: np.ndarray) -> float:
-    """Mean over categories of the non-interpolated AP on hidden cells; categories without a positive are left out."""
+    """Mean over categories of the non-interpolated AP on hidden cells; without a positive there is none."""
     hidden = np.where(known == 0, truth.labels, 0)
     return float(mean_average_precision(np.nan_to_num(scores, nan=-1e9), hidden))
 
@@ -187,14 +194,15 @@ def story(truth: Truth, options: argparse.Namespace, work: Path) -> dict[str, fl
     began = time.perf_counter()
     actions.request_retrain(project)
     run_jobs(worker)
-    scores = np.empty(0)
     with store.read() as c:
         first = images.ids(c, project)[0]
         Suggester(store, settings).for_image(c, project, first, settings.candidates)
     figures["retrain_to_suggestions_s"] = time.perf_counter() - began
-    print(
-        f"retrain to suggestions: {figures['retrain_to_suggestions_s']:.1f} s; {actions.status(project)['job']['message']}"
-    )
+    print(f"retrain to suggestions: {figures['retrain_to_suggestions_s']:.1f} s")
+    with store.read() as c:
+        job = jobs.latest(c, project, "retrain")
+    assert job is not None and job.status is JobStatus.DONE, job
+    print(job.message)
 
     scores = suggested(store, settings, project, truth)
     figures["map_hidden"] = hidden_map(scores, truth, known)

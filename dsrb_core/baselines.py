@@ -6,7 +6,7 @@ Letters: N images, F features, C categories.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from dsrb_core.splits import stratified_parts
 
 log = logging.getLogger(__name__)
 
-_CELLS = 4_000_000  # most cells (images x columns) solved together: bounds memory, columns are independent
+_CELLS = 4_000_000  # most cells, or weights, solved together: bounds memory, columns are independent
 _HISTORY = 8
 _PRIOR_CELLS = 2.0  # the overall share of positives counts like so many labels of each category
 _BIAS_L2 = 1e-3  # keeps the bias of a category with one kind of label finite
@@ -72,6 +72,8 @@ def fit_floor(
     of label. Every category gets a finite row, also one without positives, negatives or any label. When
     `should_stop` turns true the values tried so far decide.
     """
+    if len(features) < features.shape[1]:
+        return _in_row_space(features, labels, l2=l2, folds=folds, seed=seed, should_stop=should_stop)
     target = torch.from_numpy(labels).to(features.device)
     parts = torch.from_numpy(stratified_parts(labels, folds, seed=seed)).to(features.device)
     known, losses = target != 0, {}
@@ -90,6 +92,23 @@ def fit_floor(
     chosen, out = best
     floor = LinearFloor(*solve(features, target, l2=chosen))
     return FloorFit(floor, chosen, torch.where(known, out, floor(features)), losses)
+
+
+def _in_row_space(
+    features: Tensor,
+    labels: Labels,
+    *,
+    l2: Sequence[float],
+    folds: int,
+    seed: int,
+    should_stop: Callable[[], bool] | None,
+) -> FloorFit:
+    """The same fit in N instead of F dimensions: L2 solutions are combinations of the N images, so nothing is
+    lost.
+    """
+    basis, _ = torch.linalg.qr(features.T)  # (F, N)
+    found = fit_floor(features @ basis, labels, l2=l2, folds=folds, seed=seed, should_stop=should_stop)
+    return replace(found, floor=LinearFloor(found.floor.weight @ basis.T, found.floor.bias))
 
 
 _Weights = tuple[Tensor, Tensor]
@@ -119,7 +138,7 @@ def _cross_fit(
 
 def solve(features: Tensor, labels: Tensor, *, l2: float, start: _Weights | None = None) -> _Weights:
     """Weights (C, F) and biases (C,) of the regularised logistic regressions, in chunks of categories."""
-    bias, step = log_odds(labels), max(1, _CELLS // max(1, len(features)))
+    bias, step = log_odds(labels), max(1, _CELLS // max(1, *features.shape))
     weights, biases = [], []
     for low in range(0, labels.shape[1], step):
         part = slice(low, low + step)

@@ -202,13 +202,27 @@ def fit_combiner(
     given = np.full(len(model), np.nan) if neighbours is None else np.asarray(neighbours, np.float64)
     shift = np.nan_to_num(given - logit(base)[own])
     design = np.stack([np.clip(model, -LIMIT, LIMIT), np.ones(len(model)), shift], axis=1).astype(np.float64)
-    pooled = fit_curve(design, signs, centre=NEUTRAL, cells=10.0)
+    scale, _, weight = fit_curve(design, signs, centre=NEUTRAL, cells=10.0)
+    # One ratio of neighbours to model for all categories: per category it is mostly noise (docs/results.md).
+    # Instance features were learned with these labels, so their votes look better here than they are: they
+    # never outweigh a model that is of use.
+    ratio = min(weight / scale, max(1.0, 0.5 / scale))
+    design[:, 0] += ratio * design[:, 2]
+    design[:, 2] = 0.0
+    pooled = fit_curve(design, signs, centre=np.array([scale, 0.0, 0.0]), cells=10.0)
     curves = np.tile(pooled, (n_categories, 1))
     for column in np.unique(own):
         rows = own == column
         curves[column] = fit_curve(design[rows], signs[rows], centre=pooled, cells=shrinkage, typical=design)
-    return Combiner(scale=curves[:, 0], offset=curves[:, 1], neighbour_weight=curves[:, 2], prior=base,
-                    temperature=temperature, strength=strength, k=k)  # fmt: skip
+    return Combiner(
+        scale=curves[:, 0],
+        offset=curves[:, 1],
+        neighbour_weight=ratio * curves[:, 0],
+        prior=base,
+        temperature=temperature,
+        strength=strength,
+        k=k,
+    )
 
 
 def expected_calibration_error(probabilities: Floats, labels: Ints, *, bins: int = 15) -> float:

@@ -129,7 +129,7 @@ def _deep_evidence(
     """Evidence from `found`, or from a wider search while one state has too few among the nearest."""
     k = max(1, len(found.ids))
     while k < len(index) and min((found.states == 1).sum(), (found.states == -1).sum()) < EVIDENCE:
-        k *= 8
+        k *= 16
         found = index.nearest(vector, k, exclude=image_id)
     return _evidence(found)
 

@@ -29,7 +29,7 @@ from annotator.suggesting.states import ProjectStates
 
 _log = logging.getLogger(__name__)
 
-SHORTLIST = 48  # categories whose neighbours are asked, the model's most likely first
+SHORTLIST = 32  # categories whose neighbours are asked, the model's most likely first
 WHOLE_K = 50
 
 NO_CATEGORY = "There is no category yet. Press / and type a name to add the first one."

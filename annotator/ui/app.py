@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import FastAPI
 
@@ -24,6 +26,19 @@ def create_site(store: Store, settings: Settings) -> FastAPI:
 
 def mount_page(app: FastAPI, actions: Actions, *, data_dir: Path) -> FastAPI:
     """Mount the Gradio page at "/" of `app`."""
+
+    async def mounted() -> FastAPI:
+        return _mount(app, actions, data_dir)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        # Where no event loop runs, Gradio opens one for each of its locks and never closes them.
+        return asyncio.run(mounted())
+    return _mount(app, actions, data_dir)
+
+
+def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     # Gradio reads both while it is imported and built, so they are set before.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -49,4 +64,5 @@ def mount_page(app: FastAPI, actions: Actions, *, data_dir: Path) -> FastAPI:
 
 
 def _head() -> str:
-    return f"<style>{assets.page_styles()}</style>\n"
+    icon = f'<link rel="icon" type="image/svg+xml" href="data:image/svg+xml,{quote(assets.logo())}">'
+    return f"<style>{assets.page_styles()}</style>\n{icon}\n"

@@ -81,17 +81,14 @@ def import_labels(
 
 
 def open_demo(actions: Actions, folder: Path, progress: OnProgress) -> Outcome:
-    """Make the demo project in `folder`, or open it when it is there already."""
-    from annotator.demo import DEMO_PROJECT, create_demo_project  # it draws; nobody else on the page needs it
+    """Draw the demo set in `folder` and make its project, or open it when it is there already."""
+    from annotator.demo import create_demo_project  # it draws; nothing else on the page needs it
 
     try:
-        known = {project.name: project.id for project in actions.projects()}
-        if DEMO_PROJECT not in known:
-            create_demo_project(actions, folder, progress)
-            known = {project.name: project.id for project in actions.projects()}
+        project = create_demo_project(actions, folder, progress)
     except AnnotatorError as error:
         return Outcome(words.trouble(error))
-    return Outcome(words.sentence("The demo project is open: go to Annotate."), (), known[DEMO_PROJECT])
+    return Outcome(words.sentence(f"“{project.name}” is open: go to Annotate."), (), project.id)
 
 
 def merged(reports: Sequence[ImportReport]) -> ImportReport:

@@ -119,7 +119,7 @@ def category_rows(
 
 
 def measured_categories(data_dir: Path, generation: Generation | None) -> Mapping[int, Mapping[str, Any]]:
-    """What a generation's manifest says of each category; empty without a generation or without its folder."""
+    """What a generation's manifest says of each category; empty without a generation or its folder."""
     if generation is None:
         return {}
     manifest = data_dir / generation.folder / "manifest.json"

@@ -35,6 +35,8 @@ def page_theme() -> gr.themes.Base:
         button_primary_background_fill="#1f5f9e",
         button_primary_background_fill_hover="#184c7f",
         button_primary_background_fill_dark="#2f74b8",
+        button_primary_background_fill_hover_dark="#3a86d1",
+        input_background_fill_dark="#1f262f",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
         block_shadow="none",

@@ -8,7 +8,6 @@ from html import escape
 from annotator.errors import AnnotatorError
 from annotator.records import ImportReport
 
-
 NOTES_SHOWN = 4
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
 from annotator.settings import Settings
 from annotator.store import Store
@@ -26,6 +26,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WAIT_MS = 15_000  # busy machines
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 GRADIO_PANDAS = "pandas.errors.Pandas4Warning"  # Gradio uses what the newest pandas deprecates
 CATEGORIES = ("umbrella", "bicycle", "traffic light", "dog", "car")
@@ -42,6 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     """Playwright's driver."""
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as driver:
         yield driver
 
@@ -109,7 +111,7 @@ def new_page(browser: Browser, watch: Watch) -> Iterator[Callable[..., Page]]:
             context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
             contexts.append(context)
         page: Page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(WAIT_MS)
         watch.attach(page)
         return page
 

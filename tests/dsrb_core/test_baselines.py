@@ -40,6 +40,14 @@ def test_solution_is_stationary_also_for_an_ill_conditioned_problem() -> None:
     assert float(w.grad.abs().max()) < 1e-3
 
 
+def test_fewer_images_than_features_give_the_same_floor_at_less_cost() -> None:
+    features, labels = data(images=30, features=80)
+    found = fit_floor(features, labels, l2=(0.1,))
+    weight, bias = solve(features, torch.from_numpy(labels), l2=0.1)
+    assert torch.allclose(found.floor.weight, weight, atol=1e-3)
+    assert torch.allclose(found.floor.bias, bias, atol=1e-2)
+
+
 def test_hidden_labels_are_never_read() -> None:
     features, complete = data()
     labels = hide_labels(complete, 0.5)

@@ -118,7 +118,7 @@ def test_prototypes_are_mixed_in_and_carry_no_gradient() -> None:
     own = torch.zeros(2, 3, dtype=torch.int64)
     blend = prototype_blend(f, y, bank=donors, own=own, keep=torch.tensor(0.25), generator=generator())
     for row, column in blend.mask.nonzero().tolist():
-        gap = blend.vectors[row, column] - 0.25 * f[row, column]
+        gap = (blend.vectors[row, column] - 0.25 * f[row, column]).detach()
         distance = (gap - 0.75 * donors.vectors[column]).norm(dim=1)
         assert int(distance.argmin()) != 0
         assert float(distance.min()) < 1e-5
@@ -174,7 +174,7 @@ def test_learnable_lambda_stays_in_bounds_wherever_it_drifts(raw: float) -> None
     weight = BlendWeight("learnable")
     with torch.no_grad():
         weight.value.fill_(raw)
-    assert 0.0 <= float(weight(generator=generator())) <= 1.0
+    assert 0.0 <= float(weight(generator=generator()).detach()) <= 1.0
 
 
 def test_beta_lambda_has_its_distribution_and_repeats_with_its_seed() -> None:

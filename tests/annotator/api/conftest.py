@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from annotator.api.app import create_app
+from annotator.records import Category, Image, Project
 from annotator.settings import Settings
-from annotator.store import Store
+from annotator.store import Store, categories, now_ms
 
 BASE = "http://127.0.0.1:7860"
 
@@ -42,3 +43,18 @@ def stranger(public_app: FastAPI) -> Iterator[TestClient]:
     """Somebody on the network who has not signed in."""
     with TestClient(public_app, base_url="http://192.168.1.4:7860", follow_redirects=False) as made:
         yield made
+
+
+@pytest.fixture
+def pictures(project: Project, add_images: Callable[..., list[Image]]) -> list[Image]:
+    return add_images(project, 8)
+
+
+@pytest.fixture
+def cat(store: Store, project: Project) -> Category:
+    return store.write(lambda c: categories.add(c, project.id, "cat", now=now_ms()))
+
+
+@pytest.fixture
+def base(project: Project) -> str:
+    return f"/api/projects/{project.id}"

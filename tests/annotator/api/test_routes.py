@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +14,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from annotator.records import Category, Image, Project
-from annotator.store import Store, categories, decisions, images, now_ms
+from annotator.store import Store, categories, decisions, now_ms
 from tests.annotator.generation_builder import GRID, build, decide
-
-
-@pytest.fixture
-def pictures(project: Project, add_images: Callable[..., list[Image]]) -> list[Image]:
-    return add_images(project, 8)
-
-
-@pytest.fixture
-def cat(store: Store, project: Project) -> Category:
-    return store.write(lambda c: categories.add(c, project.id, "cat", now=now_ms()))
-
-
-@pytest.fixture
-def base(project: Project) -> str:
-    return f"/api/projects/{project.id}"
 
 
 def decision(image: Image, category: Category, **more: Any) -> dict[str, Any]:
@@ -247,7 +230,11 @@ def test_numbers_that_are_no_numbers_are_refused(
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -352,86 +339,3 @@ def test_the_current_generation_is_described(
         "map": 0.5,
         "metrics": {"map": 0.5},
     }
-
-
-class TestFiles:
-    """Bytes in and out."""
-
-    @pytest.fixture
-    def beach(self, app: FastAPI, store: Store, project: Project, tmp_path: Path, make_picture: Any) -> Image:
-        folder = tmp_path / "in"
-        make_picture(folder / "beach.jpg", size=(300, 200))
-        app.state.actions.import_folder(project.id, folder)
-        with store.read() as c:
-            (image,) = images.many(c, images.ids(c, project.id))
-        return image
-
-    def test_a_picture_leaves_as_a_sandboxed_cacheable_picture(
-        self, client: TestClient, store: Store, beach: Image
-    ) -> None:
-        full = client.get(f"/img/{beach.id}?size=full")
-        assert full.status_code == 200
-        assert full.content == (store.data_dir / beach.canonical).read_bytes()
-        assert full.headers["content-type"] == "image/jpeg"
-        assert full.headers["cache-control"] == "private, max-age=31536000, immutable"
-        assert full.headers["x-content-type-options"] == "nosniff"
-        assert "sandbox" in full.headers["content-security-policy"]
-        thumb = client.get(f"/img/{beach.id}?size=thumb")
-        assert thumb.status_code == 200 and len(thumb.content) < len(full.content)
-
-    def test_a_missing_file_is_a_sentence(self, client: TestClient, store: Store, beach: Image) -> None:
-        (store.data_dir / beach.canonical).unlink()
-        answer = client.get(f"/img/{beach.id}?size=full")
-        assert answer.status_code == 404
-        assert "'beach.jpg'" in answer.json()["error"]["message"]
-        assert str(store.data_dir) not in answer.text
-
-    def test_one_range_is_served_and_many_are_not(self, client: TestClient, beach: Image) -> None:
-        assert client.get(f"/img/{beach.id}", headers={"Range": "bytes=0-9"}).status_code == 206
-        many = "bytes=" + ",".join(f"{i}-{i}" for i in range(0, 2000, 2))
-        assert client.get(f"/img/{beach.id}", headers={"Range": many}).status_code == 416
-        assert client.get(f"/img/{beach.id}?size=huge").status_code == 422
-
-    def test_exports_are_downloads_and_leave_nothing_behind(
-        self, client: TestClient, store: Store, project: Project, base: str, beach: Image, cat: Category
-    ) -> None:
-        decide(store, project, [(beach.id, cat.id, 1)])
-        coco = client.get(f"{base}/export/coco")
-        assert f'filename="project-{project.id}.json"' in coco.headers["content-disposition"]
-        assert len(coco.json()["annotations"]) == 1
-        table = client.get(f"{base}/export/csv")
-        assert table.headers["content-type"].startswith("text/csv")
-        assert table.text.splitlines() == ["file_name,cat", "beach.jpg,1"]
-        assert list((store.data_dir / "tmp").iterdir()) == []
-        assert client.get(f"{base}/export/xlsx").status_code == 422
-        assert client.get("/api/projects/999/export/coco").status_code == 404
-        assert list((store.data_dir / "tmp").iterdir()) == []
-
-    def test_labels_come_in_by_upload_whatever_the_file_is_called(
-        self, client: TestClient, store: Store, base: str, beach: Image
-    ) -> None:
-        for name in ("labels.csv", "../../evil.csv", "x" * 300, "a\x00b.csv"):
-            content = b"file_name,cat\nbeach.jpg,1\n"
-            answer = client.post(f"{base}/labels", files={"file": (name, content, "text/csv")})
-            assert answer.status_code == 200, answer.text
-        assert answer.json()["cells_known"] == 1
-        assert set(answer.json()) == {
-            "added", "duplicates", "refused", "cells", "cells_known", "categories_added", "notes",
-        }  # fmt: skip
-        assert list((store.data_dir / "tmp").iterdir()) == []
-
-    def test_a_bad_label_file_is_refused_whole_and_named(
-        self, client: TestClient, store: Store, project: Project, base: str, beach: Image
-    ) -> None:
-        content = b"file_name,cat\nbeach.jpg,1\nnowhere.jpg,1\n"
-        answer = client.post(f"{base}/labels", files={"file": ("labels.csv", content)})
-        assert answer.status_code == 422
-        assert "nowhere.jpg" in answer.json()["error"]["message"]
-        assert stored(store, project) == 0
-
-    def test_leftovers_of_a_killed_server_are_swept_at_start(self, store: Store, settings: Any) -> None:
-        from annotator.api.app import create_app
-
-        (store.data_dir / "tmp" / "export-x").mkdir(parents=True)
-        create_app(store, settings)
-        assert not (store.data_dir / "tmp").exists()

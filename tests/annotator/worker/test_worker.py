@@ -163,7 +163,10 @@ def test_a_category_added_during_training_stays_unknown_and_is_suggested_by_neig
     late = scenes.category_ids()["late"]
     suggester = Suggester(scenes.store, scenes.settings)
     with scenes.store.read() as c:
-        first, unanswered = images.name_map(c, scenes.project.id)["038.jpg"], images.ids(c, scenes.project.id)[-1]
+        first, unanswered = (
+            images.name_map(c, scenes.project.id)["038.jpg"],
+            images.ids(c, scenes.project.id)[-1],
+        )
         before = suggester.for_image(c, scenes.project.id, unanswered, 10)
     assert late not in {one.category_id for one in before.suggestions}, "nothing is known of it yet"
     assert {one.basis for one in before.suggestions} == {"model+neighbours"}

@@ -1,0 +1,109 @@
+"""What the Learn tab says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from annotator.actions import CategoryView, Counts, Status, WorkerView
+from annotator.records import Category, CategoryCount, Generation, GenerationStatus, Job, JobStatus
+from annotator.ui import learning
+
+JOB = Job(id=1, project_id=1, kind="retrain", status=JobStatus.RUNNING, wanted_seq=9)
+STATUS = Status(
+    counts=Counts(),
+    generation=None,
+    new_decisions=32,
+    trains_after=18,
+    job=None,
+    worker=WorkerView(alive=True),
+)
+GENERATION = Generation(
+    id=4,
+    project_id=1,
+    snapshot_id=2,
+    up_to_seq=1234,
+    backbone="tiny",
+    folder="projects/1/generations/000004",
+    manifest_sha256="",
+    metrics={"map": 0.612, "floor_map": 0.58, "heldout_cells": 240},
+    status=GenerationStatus.CURRENT,
+    created_at=1_790_000_000_000,
+)
+
+
+def test_the_next_training_is_announced() -> None:
+    html = learning.status_html(STATUS)
+    assert "32 new answers since the last training; it trains by itself after 18 more." in html
+    assert "the next one is due" in learning.status_html(replace(STATUS, trains_after=0))
+
+
+def test_a_missing_worker_is_said_first() -> None:
+    html = learning.status_html(replace(STATUS, worker=WorkerView()))
+    assert html.index("No worker is running") < html.index("new answers")
+
+
+def test_a_running_training_shows_how_far_it_is() -> None:
+    html = learning.status_html(replace(STATUS, job=replace(JOB, stage="training", done=3, total=12)))
+    assert "Training · training · 3 of 12" in html
+    assert '<progress max="12" value="3">' in html
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (replace(JOB, status=JobStatus.QUEUED), "waiting for the worker"),
+        (replace(JOB, status=JobStatus.FAILED, message="No space <left>."), "No space &lt;left&gt;."),
+        (replace(JOB, status=JobStatus.CANCELLED), "was cancelled"),
+        (replace(JOB, status=JobStatus.DONE, message="Generation 4 is ready."), "Generation 4 is ready."),
+        (replace(JOB, cancel_requested=True), "stopping as asked"),
+    ],
+)
+def test_every_end_of_a_job_has_plain_words(job: Job, words: str) -> None:
+    assert words in learning.status_html(replace(STATUS, job=job))
+    assert learning.busy(job) == (job.status in (JobStatus.QUEUED, JobStatus.RUNNING))
+
+
+def test_a_generation_tells_its_quality_with_the_number_of_cells_behind_it() -> None:
+    html = learning.generation_html(GENERATION)
+    for part in ("61.2 % on 240 held-out cells", "58.0 %", "1,234", "2026-09-21"):
+        assert part in html
+    assert "no generation yet" in learning.generation_html(None)
+
+
+def view(number: int, name: str) -> CategoryView:
+    category = Category(id=number, project_id=1, name=name, position=number)
+    return CategoryView(
+        category=category, count=CategoryCount(category_id=number, positive=3, negative=5, unsure=1)
+    )
+
+
+def test_categories_carry_what_the_manifest_measured(tmp_path: Path) -> None:
+    folder = tmp_path / GENERATION.folder
+    folder.mkdir(parents=True)
+    facts = {"categories": [{"id": 7, "name": "dog", "ap": 0.5, "heldout": 12}]}
+    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
+    measured = learning.measured_categories(tmp_path, GENERATION)
+    rows = learning.category_rows([view(7, "dog"), view(8, "cat")], measured)
+    assert rows == [["dog", 3, 5, 1, "50.0 %", "12"], ["cat", 3, 5, 1, "–", "–"]]
+
+
+def test_without_a_generation_nothing_is_measured(tmp_path: Path) -> None:
+    assert learning.measured_categories(tmp_path, None) == {}
+    assert learning.measured_categories(tmp_path, GENERATION) == {}
+
+
+def test_curves_become_two_plots_and_gaps_stay_gaps() -> None:
+    curves = [
+        {"stage": "choose", "epoch": 1, "loss": 0.9, "heldout_map": None, "floor_map": 0.4},
+        {"stage": "choose", "epoch": 2, "loss": 0.7, "heldout_map": 0.5, "floor_map": 0.4},
+        {"stage": "refit", "epoch": 1, "loss": float("nan"), "heldout_map": None, "floor_map": None},
+    ]
+    loss, quality = learning.loss_plot(curves), learning.ap_plot(curves)
+    assert loss is not None and loss["data"] == [[1, 0.9, "choose"], [2, 0.7, "choose"]]
+    assert quality is not None
+    assert quality["data"] == [[2, 50.0, "model"], [1, 40.0, "linear floor"], [2, 40.0, "linear floor"]]
+    assert learning.loss_plot([]) is None
