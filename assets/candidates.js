@@ -6,7 +6,7 @@ const BASIS = {
   prior: "share of yes so far",
 };
 const THUMBS = 3;
-const UNRANKED = 12; // categories offered by name while nothing has been learned
+const UNRANKED = 12; // the list is filled up to so many rows with categories that nothing ranks yet
 
 class Candidates {
   /** @param {Object<string, HTMLElement>} parts @param {(id: number) => void} onFocus */
@@ -32,7 +32,7 @@ class Candidates {
     this.categories = categories;
     const known = loaded.candidates.filter((candidate) => categories.has(candidate.category_id));
     this.ranked = known.length > 0;
-    this.candidates = this.ranked ? known : unranked(loaded, categories);
+    this.candidates = [...known, ...unranked(loaded, categories, known)];
     this.rows = new Map(this.candidates.map((candidate) => [candidate.category_id, this.row(candidate)]));
     this.parts.list.replaceChildren(...[...this.rows.values()].map((row) => make("li", {}, row)));
     this.parts.scroll.scrollTop = 0;
@@ -170,10 +170,13 @@ class Candidates {
   }
 }
 
-/** Categories without an answer on this picture, by position, when there is nothing to rank them by. */
-function unranked(loaded, categories) {
-  const open = [...categories.keys()].filter((id) => (loaded.cells.get(id) || "unknown") === "unknown");
-  return open.slice(0, UNRANKED).map((id) => ({ category_id: id, p: null, basis: "", known: 0, evidence: [] }));
+/** Open categories that nothing ranks yet, by position: they fill the list, so that keys answer them too. */
+function unranked(loaded, categories, ranked) {
+  const taken = new Set(ranked.map((candidate) => candidate.category_id));
+  const open = [...categories.keys()].filter(
+    (id) => !taken.has(id) && (loaded.cells.get(id) || "unknown") === "unknown",
+  );
+  return open.slice(0, Math.max(0, UNRANKED - ranked.length)).map((id) => ({ category_id: id, p: null, basis: "", known: 0, evidence: [] }));
 }
 
 /** What a probability rests on, in words. */

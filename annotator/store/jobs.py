@@ -197,9 +197,13 @@ def latest(c: Connection, project_id: int, kind: str) -> Job | None:
 
 
 def release(c: Connection, owner: str, now: int) -> int:
-    """End the leases of a worker known to be dead, so that its jobs are due now; returns how many."""
+    """Hand back the jobs of a worker that ends in order, so that they are due now; returns how many.
+
+    Ending in order is no failed attempt: the claim is taken back from `attempts`.
+    """
     mine = and_(_TABLE.owner == owner, _TABLE.status == _RUNNING)
-    return int(c.execute(update(_TABLE).where(mine).values(lease_until=now - 1)).rowcount)
+    values = {"lease_until": now - 1, "attempts": _TABLE.attempts - 1}
+    return int(c.execute(update(_TABLE).where(mine).values(values)).rowcount)
 
 
 def _owned(job_id: int, owner: str) -> Any:

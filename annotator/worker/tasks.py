@@ -27,6 +27,13 @@ from dsrb_core.trainer import EpochReport, fit
 
 log = logging.getLogger(__name__)
 
+STAGES = {
+    "reading": "reading feature maps",
+    "floor": "fitting the linear model",
+    "checking": "training and checking on held-out answers",
+    "learning": "training on all answers",
+}
+
 
 @dataclass(frozen=True)
 class Done:
@@ -126,7 +133,7 @@ class Tasks:
                 epochs=self._settings.epochs, seed=self._settings.seed, device=str(backbone.device)
             ),
             on_epoch=lambda report: lease.report(
-                "training", done=report.epoch, total=report.epochs, point=curve_point(report)
+                STAGES[report.stage], done=report.epoch, total=report.epochs, point=curve_point(report)
             ),
             should_stop=lease.should_stop,
             checkpoint=resume,
@@ -162,8 +169,10 @@ def check_learnable(labels: np.ndarray) -> None:
         )
 
 
-def curve_point(report: EpochReport) -> dict[str, Any]:
-    """One epoch as the page plots it."""
+def curve_point(report: EpochReport) -> dict[str, Any] | None:
+    """One epoch as the page plots it; None for a report that is no epoch of the training."""
+    if report.stage not in ("checking", "learning"):
+        return None
     return {
         "stage": report.stage,
         "epoch": report.epoch,

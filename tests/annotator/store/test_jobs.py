@@ -107,6 +107,8 @@ def test_releasing_a_dead_owner_makes_its_jobs_due_at_once(store: Store, project
     request(store, project)
     claim(store, "dead", now=100)
     assert store.write(lambda c: jobs.release(c, "dead", 110)) == 1
+    with store.read() as c:
+        assert jobs.active(c, project.id)[0].attempts == 0, "ending in order is no failed attempt"
     taken = claim(store, "next", now=110)
     assert taken is not None and taken.owner == "next"
 
