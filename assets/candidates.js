@@ -176,7 +176,8 @@ function unranked(loaded, categories, ranked) {
   const open = [...categories.keys()].filter(
     (id) => !taken.has(id) && (loaded.cells.get(id) || "unknown") === "unknown",
   );
-  return open.slice(0, Math.max(0, UNRANKED - ranked.length)).map((id) => ({ category_id: id, p: null, basis: "", known: 0, evidence: [] }));
+  const places = Math.max(0, UNRANKED - ranked.length);
+  return open.slice(0, places).map((id) => ({ category_id: id, p: null, basis: "", known: 0, evidence: [] }));
 }
 
 /** What a probability rests on, in words. */

@@ -59,8 +59,8 @@ def _shown_job(c: Connection, project_id: int) -> Job | None:
         found = [job for job in active if job.status is state]
         if found:  # a training matters more than the features that come before it
             return next((job for job in found if job.kind == RETRAIN), found[0])
-    done = [job for kind in (RETRAIN, "features") if (job := jobs.latest(c, project_id, kind)) is not None]
-    return max(done, key=lambda job: job.id, default=None)
+    # A training that ended tells more than the reading of pictures that every start looks for.
+    return jobs.latest(c, project_id, RETRAIN) or jobs.latest(c, project_id, "features")
 
 
 def _worker(c: Connection, now: int) -> WorkerView:

@@ -75,6 +75,7 @@ class LearnTab:
             self._build()
         shown = [
             self.seen,
+            self.said,
             self.status,
             self.generation,
             self.loss,
@@ -104,10 +105,15 @@ class LearnTab:
             self.generation = gr.HTML(elem_id="learn-generation")
         with gr.Row():
             self.loss = gr.LinePlot(
-                x="epoch", y="loss", color="stage", title="Loss", height=240, visible=False
+                x="epoch", y="loss", title="Loss: check, then all answers", height=240, visible=False
             )
             self.quality = gr.LinePlot(
-                x="epoch", y="mAP in %", color="scores", title="Held-out mAP", height=240, visible=False
+                x="epoch",
+                y="mAP in %",
+                color="scores",
+                title="Check: mAP on a held-out fifth of the answers",
+                height=240,
+                visible=False,
             )
         self.categories = gr.Dataframe(
             headers=learning.CATEGORY_HEADERS,
@@ -126,14 +132,16 @@ class LearnTab:
 
     def _show(self, page: LearnPage, seen: LearnPage | None = None) -> tuple[object, ...]:
         if page == seen:
-            return (gr.skip(),) * 7
+            return (gr.skip(),) * 8
         keep = {
             name: seen is not None and getattr(page, name) == getattr(seen, name)
             for name in ("status", "generation", "loss", "quality", "categories", "busy")
         }
         table = [list(row) for row in page.categories]
+        ended = seen is not None and seen.busy and not page.busy
         return (
             page,
+            "" if ended else gr.skip(),  # "Training is queued" is no longer true
             gr.skip() if keep["status"] else page.status,
             gr.skip() if keep["generation"] else page.generation,
             gr.skip() if keep["loss"] else gr.update(value=page.loss, visible=page.loss is not None),

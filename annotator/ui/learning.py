@@ -86,7 +86,16 @@ def generation_html(generation: Generation | None) -> str:
     ]
     if metrics.get("floor_map") is not None:
         rows.append(("Linear floor alone", words.percent(metrics["floor_map"])))
+    if metrics.get("gate") is not None:
+        rows.append(("DSRB on top of it", _kept(float(metrics["gate"]))))
     return "<h3>Suggestions</h3>" + words.facts(rows)
+
+
+def _kept(gate: float) -> str:
+    """How much of the part that DSRB adds to the linear floor speaks in the scores."""
+    if gate == 0:
+        return "not kept in the scores: no clear gain on held-out answers; it gives the neighbours"
+    return f"kept at {words.percent(gate)}"
 
 
 def _with_cells(value: object, cells: object) -> str:
@@ -133,13 +142,13 @@ def _manifest_categories(manifest: Path) -> Mapping[int, Mapping[str, Any]]:
 
 
 def loss_plot(curves: Sequence[Mapping[str, Any]]) -> Plot | None:
-    """Loss over all epochs, stage after stage; None before the first epoch."""
+    """Loss over all epochs, the check on held-out answers first, then all answers; None before the first."""
     rows = [
-        [step, float(point["loss"]), str(point.get("stage") or "training")]
+        [step, float(point["loss"])]
         for step, point in enumerate(curves, start=1)
         if _usable(point.get("loss"))
     ]
-    return _plot(["epoch", "loss", "stage"], rows)
+    return _plot(["epoch", "loss"], rows)
 
 
 def ap_plot(curves: Sequence[Mapping[str, Any]]) -> Plot | None:
@@ -161,5 +170,5 @@ def _plot(columns: list[str], rows: list[list[Any]]) -> Plot | None:
     """The form that Gradio's line plot sends to the browser, made without pandas."""
     if not rows:
         return None
-    types = dict(zip(columns, ("quantitative", "quantitative", "nominal"), strict=True))
+    types = dict(zip(columns, ("quantitative", "quantitative", "nominal"), strict=False))
     return {"columns": columns, "data": rows, "datatypes": types, "mark": "line"}

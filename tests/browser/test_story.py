@@ -83,9 +83,9 @@ def watch(started: Site) -> Watch:
 
 
 def answer_by_keys(annotate: Annotate, truth: set[str]) -> int:
-    """Answer every open candidate of the picture on screen truthfully with y and n; how many keys it took."""
+    """Answer every open candidate of the picture on screen truthfully by y and n; how many keys it took."""
     keys = 0
-    while (name := annotate.focused()) and annotate.row(name).get_attribute("data-state") in (None, "unknown"):
+    while (name := annotate.focused()) and annotate.row(name).get_attribute("data-state") == "unknown":
         annotate.press("y" if name in truth else "n")
         keys += 1
         expect(annotate.chip(name).first).to_be_visible()
@@ -142,7 +142,7 @@ def retrain_and_wait(page: Page, site: Site, project: int) -> None:
 
 
 def judge_suggestions(annotate: Annotate, truth: Truth, names: dict[int, str]) -> int:
-    """Open a picture nobody has seen; its suggestions rest on the model, are mostly right, and one key settles each."""
+    """Open a picture nobody has seen: its suggestions rest on the model, and one key settles each."""
     page = annotate.page
     page.get_by_role("tab", name="Annotate").click()
     unseen = next(number for number in names if not annotate.answers(number))
@@ -161,7 +161,8 @@ def judge_suggestions(annotate: Annotate, truth: Truth, names: dict[int, str]) -
     annotate.saved()
     logged = [one for one in annotate.site.log(annotate.project_id) if one.image_id == unseen]
     assert all(one.generation_id is not None and 0 <= one.score <= 1 for one in logged)
-    return sum(state is CellState.POSITIVE for state in annotate.site.answers(annotate.project_id, unseen).values())
+    given = annotate.site.answers(annotate.project_id, unseen)
+    return sum(state is CellState.POSITIVE for state in given.values())
 
 
 def export(page: Page, folder: Path) -> Path:

@@ -74,6 +74,12 @@ def test_a_generation_tells_its_quality_with_the_number_of_cells_behind_it() -> 
     assert "no generation yet" in learning.generation_html(None)
 
 
+@pytest.mark.parametrize(("gate", "words"), [(0.0, "not kept in the scores"), (0.25, "kept at 25.0 %")])
+def test_a_generation_says_whether_the_residual_speaks(gate: float, words: str) -> None:
+    made = replace(GENERATION, metrics={**GENERATION.metrics, "gate": gate})
+    assert words in learning.generation_html(made)
+
+
 def view(number: int, name: str) -> CategoryView:
     category = Category(id=number, project_id=1, name=name, position=number)
     return CategoryView(
@@ -103,7 +109,7 @@ def test_curves_become_two_plots_and_gaps_stay_gaps() -> None:
         {"stage": "refit", "epoch": 1, "loss": float("nan"), "heldout_map": None, "floor_map": None},
     ]
     loss, quality = learning.loss_plot(curves), learning.ap_plot(curves)
-    assert loss is not None and loss["data"] == [[1, 0.9, "choose"], [2, 0.7, "choose"]]
+    assert loss is not None and loss["data"] == [[1, 0.9], [2, 0.7]]
     assert quality is not None
     assert quality["data"] == [[2, 50.0, "model"], [1, 40.0, "linear floor"], [2, 40.0, "linear floor"]]
     assert learning.loss_plot([]) is None
