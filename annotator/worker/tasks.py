@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from annotator import snapshotting
-from annotator.errors import NothingToLearn
+from annotator.errors import BadInput, NothingToLearn
 from annotator.records import Image, ImageState, Job
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
@@ -59,12 +59,15 @@ class Tasks:
     def _load_backbone(self, lease: Lease) -> Backbone:
         if self._backbone is None:
             lease.report("loading the backbone")
-            self._backbone = load_backbone(
-                self._settings.backbone,
-                device=self._settings.device,
-                threads=self._settings.threads,
-                cache_dir=self._settings.data_dir / "compiled",
-            )
+            try:
+                self._backbone = load_backbone(
+                    self._settings.backbone,
+                    device=self._settings.device,
+                    threads=self._settings.threads,
+                    cache_dir=self._settings.data_dir / "compiled",
+                )
+            except (ValueError, RuntimeError) as error:  # an unknown name, or weights that cannot be had
+                raise BadInput(str(error)) from error
         return self._backbone
 
     def _features(self, job: Job, lease: Lease) -> Done:

@@ -16,7 +16,7 @@ from annotator.artifacts import ArtifactWriter
 from annotator.records import Job, JobStatus
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
-from annotator.store import Store, generations, jobs
+from annotator.store import Store, categories, generations, jobs
 from annotator.store.clock import now_ms
 from annotator.worker.lease import Lease
 from dsrb_core.backbones import Backbone
@@ -36,6 +36,7 @@ from dsrb_core.trainer import FitResult
 log = logging.getLogger(__name__)
 
 INSTANCE_DIM = 64  # design.md section 3: the web side needs d <= 64
+NAMED = 3  # categories named in a message
 NEIGHBOURS = 20  # nearest decided instances that vote on a cell
 PROJECTION_SAMPLE = 4096  # vectors the projection is fitted on
 
@@ -80,7 +81,9 @@ def publish_generation(store: Store, settings: Settings, training: Training, lea
             )
     except Stopped:
         return ""
-    message = _message(number, facts["metrics"])
+    with store.read() as c:
+        later = {category.id for category in categories.list_active(c, project_id)}
+    message = _message(number, facts, added=len(later - set(frozen.category_ids.tolist())))
     store.write(
         lambda c: (
             generations.publish(
@@ -270,11 +273,20 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
 
 
-def _message(number: int, metrics: dict[str, Any]) -> str:
-    learned = f"learned from {metrics['positives']} yes and {metrics['negatives']} no"
-    if metrics["map"] is None:
-        return f"Generation {number} is ready, {learned}; too few answers to measure it."
-    return (
-        f"Generation {number} is ready, {learned}; mean AP {metrics['map']:.1%} "
-        f"on {metrics['heldout_cells']} held-out answers."
+def _message(number: int, facts: dict[str, Any], *, added: int) -> str:
+    """What the training tells at its end; `added` categories came while it ran."""
+    metrics = facts["metrics"]
+    said = (
+        f"Generation {number} is ready, learned from {metrics['positives']} yes and {metrics['negatives']} no"
     )
+    if metrics["map"] is None:
+        said += "; too few answers to measure it."
+    else:
+        said += f"; mean AP {metrics['map']:.1%} on {metrics['heldout_cells']} held-out answers."
+    single = [one["name"] for one in facts["categories"] if one["positives"] == 1]
+    if single:
+        names = ", ".join(single[:NAMED]) + (" and others" if len(single) > NAMED else "")
+        said += f" Expect little of suggestions for {names}: there is a single yes so far."
+    if added:
+        said += f" {added} categories were added meanwhile; the next training learns them."
+    return said

@@ -10,16 +10,26 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from annotator.actions import Actions
 from annotator.errors import AnnotatorError, StoreError
+from annotator.records import CellState, NewDecision
 from annotator.serving import greeting, listening, only_server
 from annotator.settings import Settings
+from annotator.store import Store
 from tests.annotator.processes import alive, until
+
+ENVIRONMENT = {
+    "ANNOTATOR_BACKBONE": "tiny",
+    "ANNOTATOR_THREADS": "1",
+    "ANNOTATOR_RETRAIN_EVERY": "100000",  # trainings start when a test asks for them
+    "ANNOTATOR_LEASE_S": "2",
+}
 
 
 def start(data_dir: Path, *flags: str) -> subprocess.Popen[str]:
@@ -29,7 +39,7 @@ def start(data_dir: Path, *flags: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "ANNOTATOR_BACKBONE": "tiny", "ANNOTATOR_THREADS": "1"},
+        env={**os.environ, **ENVIRONMENT},
         start_new_session=True,
     )
 
@@ -80,12 +90,59 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_sentence(
     assert "is in use by another annotator" in said and "Traceback" not in said
 
 
+def test_a_worker_killed_in_training_is_replaced_and_its_job_done_while_answers_go_on(
+    running: tuple[subprocess.Popen[str], str, Path],
+) -> None:
+    process, _, data_dir = running
+    store = Store.open(Settings(data_dir=data_dir))
+    actions = Actions(store, Settings(data_dir=data_dir))
+    try:
+        project = actions.projects()[0].id
+        ids = actions.deck(project).ids
+        columns = [view.category.id for view in actions.categories(project)]
+        answer(actions, project, ids[:20], columns)
+        actions.request_retrain(project)
+        until(lambda: actions.status(project).job.stage.startswith("training"), 90)  # type: ignore[union-attr]
+        victim = workers_of(process)
+        assert len(victim) == 1
+        os.kill(victim[0], signal.SIGKILL)
+        answer(actions, project, ids[20:22], columns)
+        until(lambda: workers_of(process) not in ([], victim), 60)
+        until(lambda: actions.status(project).generation, 120)
+        job = actions.status(project).job
+        assert job is not None and job.attempts == 2, "the same job was taken up again"
+        assert actions.status(project).counts.positive + actions.status(project).counts.negative == 22 * 12
+    finally:
+        store.close()
+
+
+def answer(actions: Actions, project: int, image_ids: Sequence[int], columns: Sequence[int]) -> None:
+    """Any answer will do: every second cell is a yes."""
+    actions.decide(
+        project,
+        [
+            NewDecision(
+                op_id=f"op-{image_id}-{column}",
+                image_id=image_id,
+                category_id=column,
+                state=CellState.POSITIVE if (image_id + column) % 2 else CellState.NEGATIVE,
+            )
+            for image_id in image_ids
+            for column in columns
+        ],
+    )
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)
+    return [int(pid) for pid in children.stdout.split()]
+
+
 def test_ctrl_c_stops_both_processes_in_under_ten_seconds_without_a_traceback(
     running: tuple[subprocess.Popen[str], str, Path],
 ) -> None:
     process, _, _ = running
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
-    workers = [int(pid) for pid in children.stdout.split()]
+    workers = workers_of(process)
     assert workers
     began = time.monotonic()
     process.send_signal(signal.SIGINT)

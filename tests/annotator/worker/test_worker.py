@@ -143,6 +143,15 @@ def test_one_positive_in_a_category_is_enough_to_train(scenes: Scenes, worker: W
     retrain(scenes)
     drain(worker)
     assert last(scenes).status is JobStatus.DONE, last(scenes).message
+    assert "suggestions for red ball: there is a single yes" in last(scenes).message
+
+
+def test_a_backbone_that_cannot_be_had_fails_in_one_sentence(scenes: Scenes) -> None:
+    worker = Worker(scenes.store, scenes.settings.model_copy(update={"backbone": "resnet9000"}))
+    drain(worker)
+    job = last(scenes, "features")
+    assert job.status is JobStatus.FAILED and "resnet9000" in job.message
+    assert "Error" not in job.message
 
 
 def test_a_category_added_during_training_stays_unknown_and_is_suggested_by_neighbours(
@@ -160,6 +169,7 @@ def test_a_category_added_during_training_stays_unknown_and_is_suggested_by_neig
     retrain(scenes)
     drain(worker)
     assert last(scenes).status is JobStatus.DONE
+    assert "1 categories were added meanwhile" in last(scenes).message
     late = scenes.category_ids()["late"]
     suggester = Suggester(scenes.store, scenes.settings)
     with scenes.store.read() as c:
