@@ -21,7 +21,7 @@ from dsrb_core.decoding import Pixels, decode
 
 log = logging.getLogger(__name__)
 
-Half = npt.NDArray[np.float16]
+Tokens = npt.NDArray[np.float32]
 WRITE_BATCH = 64
 """Pictures per append: one wait for the disk is shared by this many."""
 
@@ -34,8 +34,8 @@ class Extractor(Protocol):
         """Side of the square input in pixels."""
         ...
 
-    def extract(self, batch: Pixels) -> Half:
-        """uint8 (B, 3, S, S) to float16 (B, locations, dim)."""
+    def bare(self, batch: Pixels) -> Tokens:
+        """uint8 (B, 3, S, S) to float32 (B, locations, dim)."""
         ...
 
 
@@ -61,14 +61,14 @@ class _Run:
     done: int = 0
     skipped: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
-    waiting: list[tuple[str, Half]] = field(default_factory=list)
+    waiting: list[tuple[str, Tokens]] = field(default_factory=list)
     writing: Future[None] | None = None
 
     def refuse(self, key: str, reason: str) -> None:
         self.refused.append((key, reason))
         log.warning("no features for picture %s: %s", key, reason)
 
-    def take(self, keys: Sequence[str], maps: Half) -> None:
+    def take(self, keys: Sequence[str], maps: Tokens) -> None:
         """Count and keep the finite maps; write when enough are waiting."""
         for key, one in zip(keys, maps, strict=True):
             if np.isfinite(one).all():
@@ -131,7 +131,7 @@ def extract(
                 stopped = True
                 break
             if keys:
-                run.take(keys, backbone.extract(batch))
+                run.take(keys, backbone.bare(batch))
             run.report_progress()
         run.flush()
         run.settle()

@@ -29,7 +29,7 @@ from annotator.suggesting.states import ProjectStates
 
 _log = logging.getLogger(__name__)
 
-SHORTLIST = 32  # categories whose neighbours are asked, the model's most likely first
+SHORTLIST = 32  # categories whose neighbours are asked at least, the model's most likely first
 WHOLE_K = 50
 
 NO_CATEGORY = "There is no category yet. Press / and type a name to add the first one."
@@ -133,7 +133,7 @@ class Suggester:
             if state == CellState.UNKNOWN
         ]
         asked = [category_id for category_id in unknown if states.positives(category_id)]
-        found, rest = self._from_generation(opened, states, image_id, asked)
+        found, rest = self._from_generation(opened, image_id, asked, width=max(SHORTLIST, limit))
         problem = opened.problem or (opened.indexes.problem if opened.indexes else "")
         if rest:
             found += self._from_whole_pictures(conn, project_id, image_id, rest)
@@ -148,7 +148,7 @@ class Suggester:
         )
 
     def _from_generation(
-        self, opened: _Opened, states: ProjectStates, image_id: int, asked: Sequence[int]
+        self, opened: _Opened, image_id: int, asked: Sequence[int], *, width: int
     ) -> tuple[list[Candidate], list[int]]:
         """Candidates from model and neighbours, and the categories that the generation cannot speak for."""
         generation, indexes = opened.generation, opened.indexes
@@ -161,7 +161,7 @@ class Suggester:
             return [], rest
         columns = np.array([column for _, column in learned])
         logits = generation.model_logits(row)
-        order = np.argsort(-generation.combiner.logit(columns, logits[columns]), kind="stable")[:SHORTLIST]
+        order = np.argsort(-generation.combiner.logit(columns, logits[columns]), kind="stable")[:width]
         shortlist = [learned[place] for place in order]
         vectors = generation.vectors(row)
         if vectors is None:

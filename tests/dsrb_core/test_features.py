@@ -115,8 +115,8 @@ class Poisoned:
     def __init__(self, real: Backbone) -> None:
         self._real = real
 
-    def extract(self, batch: np.ndarray) -> np.ndarray:
-        maps = self._real.extract(batch)
+    def bare(self, batch: np.ndarray) -> np.ndarray:
+        maps = self._real.bare(batch)
         maps[2, 0, 0] = np.nan
         return maps
 
