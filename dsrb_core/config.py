@@ -70,13 +70,20 @@ class DSRBConfig(_Jsonable):
     contrastive_weight: float = 0.05
     negative_pairs: bool = False  # (-,-) pairs in the contrastive loss, as the released code has them
     l2: float = 0.03  # on the residual classifier, per category
+    unknown: Literal["ignore", "weak-negative", "selective"] = "ignore"  # see losses.supervise_unknown
+    unknown_weight: float = 0.1  # of an unknown cell that is taken for a negative
+    selective_top: int = 5  # most likely unknown cells of an image that `selective` leaves out
+    selective_prior: float = 0.3  # `selective` leaves out categories that are more frequent than this
+    focus_positive: float = 0.0  # gamma+ of the asymmetric loss
+    focus_negative: float = 0.0  # gamma- of the asymmetric loss
 
     def __post_init__(self) -> None:
         _check_choices(self)
         _check_range(self, 1, ("dim", "attention_dim", "graph_dim", "hidden", "cells", "clusters", "top_k"))
         _check_range(self, 0, ("attention_start", "graph_steps", "graph_shrinkage", "graph_limit"))
         _check_range(self, 0, ("instance_weight", "prototype_weight", "contrastive_weight", "l2"))
-        _check_range(self, 0.0, ("weight_start",), high=1.0)
+        _check_range(self, 0, ("selective_top", "focus_positive", "focus_negative"))
+        _check_range(self, 0.0, ("weight_start", "unknown_weight", "selective_prior"), high=1.0)
         _check_range(self, 1e-3, ("beta",))
         if self.weight == "learnable" and not 0.0 < self.weight_start < 1.0:
             raise ValueError(

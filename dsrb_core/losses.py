@@ -10,22 +10,54 @@ from torch.nn import functional as F
 from dsrb_core.config import DSRBConfig
 
 
-def partial_bce(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+def partial_bce(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    focus: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:
     """Binary cross-entropy over the supervised cells, divided by their weight.
 
     `targets` (B, C): t > 0 is a (soft) positive, softplus(x) - t x; t < 0 a negative, softplus(x); 0 is
-    ignored, its gradient is exactly 0. `weights` (B, C) default to 1. With nothing supervised the loss is 0
-    and keeps the graph.
+    ignored, its gradient is exactly 0. `weights` (B, C) default to 1. `focus` = (gamma+, gamma-) of the
+    asymmetric loss: positives are scaled by (1 - p)^gamma+, negatives by p^gamma-. With nothing supervised
+    the loss is 0 and keeps the graph.
     """
     x, t = logits.float(), targets.float()
     counted = t != 0
     share = counted.float() if weights is None else torch.where(counted, weights.float(), 0.0)
     element = F.softplus(x) - t.clamp_min(0.0) * x
+    if any(focus):
+        # log p and log(1 - p) as softplus, so that the powers stay finite for any logit.
+        easy = torch.where(t > 0, focus[0] * F.softplus(x), focus[1] * F.softplus(-x))
+        element = element * torch.exp(-torch.where(counted, easy, 0.0))
     total = share.sum()
     # where() keeps an ignored cell's infinite logit from turning 0 * inf into NaN.
     return torch.where(share > 0, share * element, 0.0).sum() / torch.where(
         total > 0, total, torch.ones_like(total)
     )
+
+
+def supervise_unknown(logits: Tensor, labels: Tensor, config: DSRBConfig) -> tuple[Tensor, Tensor | None]:
+    """Targets and weights (B, C) of labels (B, C) in {-1, 0, +1} under the loss mode `config.unknown`.
+
+    `ignore`: unknown cells stay out. `weak-negative`: they are negatives of the weight `unknown_weight`.
+    `selective`, after the class-aware selective loss: the same, but without the `selective_top` most likely
+    unknown cells of each image, and without the categories whose mean predicted probability over the batch is
+    above `selective_prior`: there an unknown cell may well be a positive. Known cells never change.
+    """
+    if config.unknown == "ignore":
+        return labels, None
+    unknown = labels == 0
+    assumed = unknown
+    if config.unknown == "selective":
+        x = logits.detach().float()
+        assumed = unknown & (torch.sigmoid(x).mean(dim=0) <= config.selective_prior)
+        top = x.masked_fill(~unknown, float("-inf")).topk(min(config.selective_top, x.shape[1]), dim=1)
+        assumed = assumed.scatter(1, top.indices, False)
+    targets = torch.where(assumed, torch.full_like(labels, -1), labels)
+    return targets, torch.where(assumed, config.unknown_weight, (labels != 0).float())
 
 
 def contrastive(
@@ -77,7 +109,8 @@ class Criterion:
     """The named losses of a step, and the one place where they are weighted."""
 
     def __init__(self, config: DSRBConfig) -> None:
-        self.negative_pairs = config.negative_pairs
+        self.config, self.negative_pairs = config, config.negative_pairs
+        self.focus = (config.focus_positive, config.focus_negative)
         self.weights = {
             "known": 1.0,
             "instance": config.instance_weight,
@@ -95,8 +128,16 @@ class Criterion:
         classifier: Tensor,
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """Unweighted losses by name: the views `known`, `instance`, `prototype`; `contrastive` and `l2`."""
-        losses = {name: partial_bce(view.logits, view.targets, view.weights) for name, view in views.items()}
+        """Unweighted losses by name: the views `known`, `instance`, `prototype`; `contrastive` and `l2`.
+
+        The loss mode for unknown cells holds for the view `known`, the focus for every view.
+        """
+        losses = {}
+        for name, view in views.items():
+            targets, weights = view.targets, view.weights
+            if name == "known" and weights is None:
+                targets, weights = supervise_unknown(view.logits, targets, self.config)
+            losses[name] = partial_bce(view.logits, targets, weights, focus=self.focus)
         losses["contrastive"] = contrastive(
             vectors, labels, negative_pairs=self.negative_pairs, generator=generator
         )

@@ -94,8 +94,10 @@ def threshold_metrics(
     values, checked = _check(scores, labels)
     predicted = (values >= threshold) & (checked != 0)
     if top is not None:
-        rank = np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1, kind="stable")
-        predicted &= rank < top
+        best = np.argsort(-values, axis=1, kind="stable")[:, :top]
+        among = np.zeros_like(predicted)
+        np.put_along_axis(among, best, True, axis=1)
+        predicted &= among
     positive = checked > 0
     hits, claims, truth = (x.sum(0).astype(float) for x in (predicted & positive, predicted, positive))
     recall = np.divide(hits, truth, out=np.full_like(hits, np.nan), where=truth > 0)

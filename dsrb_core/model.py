@@ -61,6 +61,8 @@ class DSRB(nn.Module):
         self.register_buffer("floor_weight", torch.zeros(categories, features))
         self.register_buffer("floor_bias", torch.zeros(categories))
         self.register_buffer("gate", torch.zeros(()))
+        self.map_spread: Tensor
+        self.register_buffer("map_spread", torch.ones(categories))  # of the floor's map within a picture
         self.attention = SemanticAttention(dim, categories, rank=config.attention_dim, words=words)
         self.graph: GatedGraph | None = None
         if config.graph and categories <= config.graph_limit:
@@ -86,6 +88,26 @@ class DSRB(nn.Module):
         floor.
         """
         return (self.frame.standardise(maps) @ self.floor_weight.T).transpose(1, 2)
+
+    @torch.no_grad()
+    def measure_map(self, tokens: Tensor) -> None:
+        """Set the spread of the floor's map within a picture from a sample of tokens (B, N, D)."""
+        spread = self._map(tokens).std(dim=(0, 1), correction=0)
+        self.map_spread.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    def instances(self, tokens: Tensor) -> Tensor:
+        """Instance features (B, C, D): tokens (B, N, D) averaged where the floor itself finds the category.
+
+        The weights are a softmax over locations of the floor's map in half its own spreads: neighbours found
+        in this space add most to the floor (docs/results.md). A category without weights has the plain mean.
+        """
+        weights = torch.softmax(_FOCUS * self._map(tokens) / self.map_spread, dim=1)
+        return weights.transpose(1, 2) @ tokens
+
+    def _map(self, tokens: Tensor) -> Tensor:
+        """The floor's logits of each location, less their mean over the picture: (B, N, C)."""
+        scores = tokens @ (self.floor_weight @ self.frame.projection).T
+        return scores - scores.mean(dim=1, keepdim=True)
 
     def residual(self, vectors: Tensor) -> Tensor:
         """phi: category vectors (B, C, D) -> residual logits (B, C); rows of the batch never see each other.
@@ -149,8 +171,10 @@ class DSRB(nn.Module):
         return moved
 
 
+_FOCUS = 0.5  # 0 is the mean over locations; 1 and 2 were worse (docs/results.md)
 _PER_CATEGORY = {
     "floor_weight",
+    "map_spread",
     "floor_bias",
     "attention.category_map",
     "class_weight",

@@ -30,14 +30,21 @@ def fit_curve(
     if len(design) == 0:
         return np.maximum(centre, LOWER)
     pull = cells * np.maximum(_curvature(design if typical is None else typical, centre), 1e-3)
-    free = np.ones(3, bool)
-    for _ in range(3):
+    best, least = np.maximum(centre, LOWER), np.inf
+    signs = np.asarray(labels, np.float64)
+    # Two entries have a bound: all four ways to hold them there are tried, which is exact for a convex loss.
+    for held in ((), (0,), (2,), (0, 2)):
+        free = np.ones(3, bool)
+        free[list(held)] = False
         found = _newton(design, labels, centre=centre, pull=pull, free=free)
-        outside = free & (found < LOWER)
-        if not outside.any():
-            break
-        free &= ~outside
-    return np.maximum(found, LOWER)
+        if (found < LOWER).any():
+            continue
+        loss = _loss(design, signs, found, centre=centre, pull=pull)
+        if loss < least:
+            best, least = found, loss
+        if not held:
+            break  # the optimum without bounds lies within them
+    return best
 
 
 def _curvature(design: Float, curve: Float) -> Float:

@@ -16,15 +16,16 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Prediction:
-    """One batch. rows (B,); logits (B, C); vectors (B, C, D) category-specific; relevance (B, C, N) in [0,
-    1].
+    """One batch. rows (B,); logits (B, C); relevance (B, C, N) in [0, 1], strongest location of a cell 1.
 
-    The strongest location of every cell has the relevance 1.
+    Both category-specific: vectors (B, C, D) of the semantic attention, which the residual reads, and
+    instances (B, C, D) of the floor's own map, in which neighbours are searched.
     """
 
     rows: Rows
     logits: Array
     vectors: Array
+    instances: Array
     relevance: Array
 
 
@@ -74,8 +75,11 @@ def _predictions(model: DSRB, source: MapSource, rows: Rows, batch_size: int) ->
         with torch.inference_mode():
             maps = read_maps(source, part).to(model.gate.device)
             output: ModelOutput = model(maps)
+            instances = model.instances(model.frame.project(maps))
             where = relevance(model.contributions(maps), output.attention, model.gate)
-        yield Prediction(part, _array(output.logits), _array(output.vectors), _array(where))
+        yield Prediction(
+            part, _array(output.logits), _array(output.vectors), _array(instances), _array(where)
+        )
 
 
 def _array(tensor: Tensor) -> Array:

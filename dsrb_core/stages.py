@@ -103,12 +103,11 @@ class Stages:
             return model
         model.floor_weight.copy_(floor.floor.weight)
         model.floor_bias.copy_(floor.floor.bias)
+        sample = self.tokens.read(np.unique(np.linspace(0, len(self.rows) - 1, 64).astype(np.int64)))
+        model.measure_map(sample)
         if self.config.attention_start > 0:
-            sample = np.unique(np.linspace(0, len(self.rows) - 1, 64).astype(np.int64))
             weights = floor.floor.weight @ self.frame.projection
-            model.attention.lean_towards(
-                weights, self.tokens.read(sample), spread=self.config.attention_start
-            )
+            model.attention.lean_towards(weights, sample, spread=self.config.attention_start)
         return model
 
     def check(self, progress: Progress, saved: Saved | None) -> Check:

@@ -1,6 +1,7 @@
 """Slow references, typed off the equations: loops over cells, nothing shared with the code under test."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -125,3 +126,72 @@ def localised(
     for image, category in np.argwhere(labels > 0):
         maps[image, places[image, category]] += strength * pattern[category]
     return ArraySource(maps.astype(np.float16), (side, side)), labels, places
+
+
+@dataclass(frozen=True)
+class PlainChoices:
+    """What a step draws at random, given, so that two implementations can make the same step."""
+
+    partner: Tensor  # (B,) int64
+    classes: Tensor  # (B, C) bool: cells that get a prototype
+    quadrants: Tensor  # (B, C) int64: which one
+
+
+def plain_maps(x: Tensor, words: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Method 2.2: x (B, H, W, D), words (C, S) -> attention-weighted maps m (B, H, W, C, D)."""
+    u = x @ weights["fc1"].T
+    v = words @ weights["fc2"].T
+    g = torch.tanh(u.unsqueeze(3) * v) @ weights["fc3"].T + weights["fc3_bias"]
+    e = (g @ weights["fc4"].T + weights["fc4_bias"]).squeeze(-1)
+    a = torch.softmax(e.flatten(1, 2), dim=1).view_as(e)
+    return a.unsqueeze(-1) * x.unsqueeze(3)
+
+
+def plain_logits(maps: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Method 2.4 without the graph: maps (B, H, W, C, D) -> sum over the picture, o_c, logits (B, C)."""
+    o = torch.tanh(maps.sum(dim=(1, 2)) @ weights["fuse"].T + weights["fuse_bias"])
+    return (o * weights["class_weight"]).sum(-1) + weights["class_bias"]
+
+
+def plain_mix(maps: Tensor, donors: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Maps with `keep` m + (1 - keep) donor at the masked cells (B, C)."""
+    return torch.where(mask[:, None, None, :, None], keep * maps + (1 - keep) * donors, maps)
+
+
+def plain_bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Method 3.4: mean over the cells that have a target."""
+    positive = torch.nn.functional.softplus(logits) - targets * logits
+    negative = torch.nn.functional.softplus(logits)
+    element = torch.where(targets > 0, positive, negative)
+    return element[targets != 0].mean()
+
+
+def plain_step(
+    x: Tensor,
+    labels: Tensor,
+    words: Tensor,
+    weights: dict[str, Tensor],
+    prototypes: Tensor,
+    choices: PlainChoices,
+) -> tuple[Tensor, Tensor]:
+    """The published step on maps (method 2.2, 3.1, 3.3, 3.4): logits (3, B, C) of the views, and their loss.
+
+    x (B, H, W, D), labels (B, C), prototypes (C, 4, H, W, D); weights hold alpha and beta too. The
+    contrastive term acts on sums only, never on maps, and is left out.
+    """
+    maps = plain_maps(x, words, weights)
+    alpha, beta = weights["alpha"], weights["beta"]
+
+    receives = (labels == 0) & (labels[choices.partner] == 1)
+    instance = plain_mix(maps, maps[choices.partner], receives, alpha)
+    instance_targets = torch.where(receives, 1 - alpha, labels.float())
+
+    columns = torch.arange(labels.shape[1])
+    chosen = prototypes[columns, choices.quadrants].permute(0, 2, 3, 1, 4)  # (B, H, W, C, D)
+    prototype = plain_mix(maps, chosen, choices.classes, beta)
+    prototype_targets = torch.where(choices.classes, 1 - beta, labels.float())
+
+    views = [plain_logits(m, weights) for m in (maps, instance, prototype)]
+    targets = [labels.float(), instance_targets, prototype_targets]
+    losses = [plain_bce(view, target) for view, target in zip(views, targets, strict=True)]
+    return torch.stack(views), torch.stack(losses).sum()

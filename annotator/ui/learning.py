@@ -94,7 +94,7 @@ def generation_html(generation: Generation | None) -> str:
 def _kept(gate: float) -> str:
     """How much of the part that DSRB adds to the linear floor speaks in the scores."""
     if gate == 0:
-        return "not kept in the scores: no clear gain on held-out answers; it gives the neighbours"
+        return "not kept: no clear gain on held-out answers"
     return f"kept at {words.percent(gate)}"
 
 

@@ -153,7 +153,7 @@ def _score(folder: Path, settings: Settings, training: Training, lease: Lease) -
     for part in _predictions(training):
         logits[part.rows] = np.clip(part.logits, -60000, 60000)
         if instances is not None and attention is not None and projection is not None:
-            instances[part.rows] = _project(part.vectors, *projection)
+            instances[part.rows] = _project(part.instances, *projection)
             attention[part.rows] = np.round(part.relevance * 255)
         lease.report(done=int(part.rows[-1]) + 1, total=n)
         if lease.should_stop():
@@ -175,7 +175,7 @@ def _fit_projection(training: Training, dim: int) -> tuple[np.ndarray, np.ndarra
     wanted = np.unique(rows[take])
     per_row: dict[int, np.ndarray] = {}
     for part in _predictions(training, wanted):
-        for row, vectors in zip(part.rows.tolist(), part.vectors, strict=True):
+        for row, vectors in zip(part.rows.tolist(), part.instances, strict=True):
             per_row[row] = vectors[columns[take][rows[take] == row]]
     sample = np.concatenate(list(per_row.values())).astype(np.float64)
     mean = sample.mean(axis=0)

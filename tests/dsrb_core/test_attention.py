@@ -56,8 +56,13 @@ def test_chunks_change_neither_values_nor_gradients() -> None:
         assert torch.allclose(chunked, whole, atol=1e-6)
 
 
+def test_no_image_gives_no_vector() -> None:
+    vectors, attention = make()(torch.zeros(0, 7, 6))
+    assert (vectors.shape, attention.shape) == ((0, 5, 6), (0, 5, 7))
+
+
 def test_hand_written_gradient_is_the_numeric_one() -> None:
-    u, v, p = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randn(4)
+    u, v, p = torch.randn(6, 4), torch.randn(5, 4), torch.randn(4)
     inputs = [x.double().requires_grad_() for x in (u, v, p)]
     assert torch.autograd.gradcheck(lambda *x: _Scores.apply(*x, 2), inputs)
 

@@ -136,3 +136,35 @@ def test_frame_of_one_image_is_finite_and_nan_is_refused() -> None:
         frame.measure(torch.tensor([[float("nan"), 0.0, 0.0]]))
     with pytest.raises(ValueError, match="shape"):
         frame.measure(torch.zeros(2, 4))
+
+
+def test_instances_are_the_mean_where_the_floor_has_no_map() -> None:
+    model, tokens = make(), torch.randn(3, 6, 6)
+    model.floor_weight.zero_()
+    model.measure_map(tokens)
+    assert torch.allclose(model.instances(tokens), tokens.mean(1)[:, None].expand(-1, 4, -1), atol=1e-6)
+
+
+def test_instances_lean_towards_where_the_floor_finds_the_category() -> None:
+    model, tokens = make(), torch.randn(20, 6, 6)
+    model.measure_map(tokens)
+    weights = model.floor_weight @ model.frame.projection
+    focused = (model.instances(tokens) * weights).sum(-1)
+    plain = (tokens.mean(1)[:, None] * weights).sum(-1)
+    assert bool((focused > plain).all()), "the floor must find more of it there than on average"
+
+
+def test_instances_do_not_depend_on_the_scale_of_the_floor() -> None:
+    model, tokens = make(), torch.randn(5, 6, 6)
+    model.measure_map(tokens)
+    before = model.instances(tokens)
+    model.floor_weight.mul_(10)
+    model.measure_map(tokens)
+    assert torch.allclose(model.instances(tokens), before, atol=1e-5)
+
+
+def test_a_moved_category_keeps_its_instances() -> None:
+    model, tokens = make(), torch.randn(5, 6, 6)
+    model.measure_map(tokens)
+    moved = model.for_columns([2, None, 0])
+    assert torch.allclose(moved.instances(tokens)[:, [0, 2]], model.instances(tokens)[:, [2, 0]], atol=1e-6)

@@ -26,7 +26,7 @@ def test_every_row_comes_once_in_order_with_its_shapes() -> None:
     parts = list(predict(model, source, batch_size=4))
     assert np.concatenate([part.rows for part in parts]).tolist() == list(range(11))
     assert parts[0].logits.shape == (4, 4)
-    assert parts[0].vectors.shape == (4, 4, 6)
+    assert parts[0].vectors.shape == parts[0].instances.shape == (4, 4, 6)
     assert parts[-1].relevance.shape == (3, 4, 6)
     assert all(array.dtype == np.float32 for array in (parts[0].logits, parts[0].vectors, parts[0].relevance))
 

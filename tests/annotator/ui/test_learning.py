@@ -74,7 +74,7 @@ def test_a_generation_tells_its_quality_with_the_number_of_cells_behind_it() -> 
     assert "no generation yet" in learning.generation_html(None)
 
 
-@pytest.mark.parametrize(("gate", "words"), [(0.0, "not kept in the scores"), (0.25, "kept at 25.0 %")])
+@pytest.mark.parametrize(("gate", "words"), [(0.0, "not kept: no clear gain"), (0.25, "kept at 25.0 %")])
 def test_a_generation_says_whether_the_residual_speaks(gate: float, words: str) -> None:
     made = replace(GENERATION, metrics={**GENERATION.metrics, "gate": gate})
     assert words in learning.generation_html(made)
