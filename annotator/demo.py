@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import logging
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
+from annotator.artifacts import write_atomic
 from annotator.demo_objects import SKETCHES, Colour, Pen, shade
 from annotator.errors import BadInput
 from annotator.records import Project
@@ -67,13 +67,13 @@ def render_demo(
         scene = random.Random(f"{seed}/{number}")
         shown = _choose(scene)
         if not (images / name).exists():
-            _write(images / name, _jpeg(_paint(shown, scene)))
+            write_atomic(images / name, _jpeg(_paint(shown, scene)))
         rows.append([name, *(int(category in shown) for category in CATEGORIES)])
         if on_progress is not None:
             on_progress(number + 1, count)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([["file_name", *CATEGORIES], *rows])
-    _write(folder / "labels.csv", table.getvalue().encode())
+    write_atomic(folder / "labels.csv", table.getvalue().encode())
     log.info("demo set of %d pictures in %s", count, folder)
     return folder
 
@@ -103,20 +103,11 @@ def _claim(folder: Path, *, recipe: dict[str, int]) -> None:
     if not note.exists():
         if any((folder / "images").iterdir()):
             raise BadInput(f"{folder} holds pictures that are not this demo set; choose an empty folder.")
-        _write(note, wanted.encode())
+        write_atomic(note, wanted.encode())
     elif note.read_text(encoding="utf-8") != wanted:
         raise BadInput(
             f"{folder} holds a demo set drawn with another seed or version; choose an empty folder."
         )
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def _choose(scene: random.Random) -> list[str]:
