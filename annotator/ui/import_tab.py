@@ -161,7 +161,10 @@ class ImportTab:
                 )
                 self.folder_button = gr.Button("Import folder", variant="primary")
                 self.uploads = gr.File(
-                    label="Pictures or ZIP archives from this computer", file_count="multiple", height=150
+                    label="Pictures or ZIP archives from this computer",
+                    file_count="multiple",
+                    height=150,
+                    elem_id="upload-pictures",
                 )
                 self.uploads_button = gr.Button("Import uploaded files", variant="primary")
             with gr.Column():
@@ -170,7 +173,12 @@ class ImportTab:
                     "column per category with 1 (yes), 0 (no) or nothing (not asked). Or COCO JSON, where "
                     "what is absent stays not asked. Answers given here are never overwritten.</p>"
                 )
-                self.labels = gr.File(label="CSV or COCO JSON", file_types=[".csv", ".json"], height=150)
+                self.labels = gr.File(
+                    label="CSV or COCO JSON",
+                    file_types=[".csv", ".json"],
+                    height=150,
+                    elem_id="upload-labels",
+                )
                 self.labels_button = gr.Button("Import labels", variant="primary")
 
     def _wire(self) -> None:

@@ -50,14 +50,14 @@ def test_uploaded_pictures_and_labels_arrive(
     table.write_text("file_name,dog,sheep\nscene_008.jpg,1,0\nscene_009.jpg,,1\n", encoding="utf-8")
     Annotate(page, live_site, project).open()
     open_tab(page, "Import")
-    panel = page.get_by_role("tabpanel").filter(has=page.get_by_text("Pictures or ZIP"))
-    panel.locator("input[type=file]").first.set_input_files([str(path) for path in [*fresh, pictures[0]]])
-    expect(page.get_by_text("scene_009")).to_be_visible()
+    sent = [str(path) for path in [*fresh, pictures[0]]]
+    page.locator("#upload-pictures input[type=file]").first.set_input_files(sent)
+    expect(page.locator("#upload-pictures").get_by_text("scene_009")).to_be_visible()
     page.get_by_role("button", name="Import uploaded files").click()
     expect(page.locator("#import-report")).to_contain_text("Already there")
     assert live_site.actions.status(project).counts.images == 10
-    panel.locator("input[type=file]").last.set_input_files(str(table))
-    expect(page.get_by_text("labels.csv")).to_be_visible()
+    page.locator("#upload-labels input[type=file]").first.set_input_files(str(table))
+    expect(page.locator("#upload-labels").get_by_text("labels")).to_be_visible()
     page.get_by_role("button", name="Import labels").click()
     expect(page.locator("#import-report")).to_contain_text("Cells answered")
     counts = live_site.actions.status(project).counts
