@@ -225,6 +225,29 @@ def fit_combiner(
     )
 
 
+def fit_with_neighbours(
+    model_logits: Floats, similarities: Floats, states: Ints, labels: Ints, columns: Ints, *, prior: Floats
+) -> Combiner:
+    """Choose how neighbours vote and fit the combiner, on M held-out cells.
+
+    `similarities` and `states` (M, k) of each cell's neighbours, itself left out; `prior` (C,); the rest, and
+    the errors, as in `fit_combiner`.
+    """
+    base = np.asarray(prior)[columns]
+    temperature, strength = choose_neighbour_settings(similarities, states, labels, prior=base)
+    return fit_combiner(
+        model_logits,
+        neighbour_logits(similarities, states, prior=base, temperature=temperature, strength=strength),
+        labels,
+        columns,
+        len(prior),
+        prior=prior,
+        temperature=temperature,
+        strength=strength,
+        k=np.shape(similarities)[1],
+    )
+
+
 def expected_calibration_error(probabilities: Floats, labels: Ints, *, bins: int = 15) -> float:
     """Mean |share of positives - mean probability| over equal-width bins, weighted by cells (Naeini 2015).
 

@@ -19,7 +19,7 @@ from dsrb_core.prototypes import PrototypeBank, quadrant
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The same four tensors whatever the mode.
+    """The same five tensors whatever the mode.
 
     logits (B, C) = floor + gate x residual; floor (B, C) the linear model alone; vectors (B, C, D)
     category-specific; attention (B, C, N), each row sums to 1.
@@ -29,6 +29,7 @@ class ModelOutput:
     floor: Tensor
     vectors: Tensor
     attention: Tensor
+    tokens: Tensor  # (B, N, D), the projected maps that vectors were made from
 
 
 class DSRB(nn.Module):
@@ -132,8 +133,9 @@ class DSRB(nn.Module):
             expected = f"(B, {self.grid[0] * self.grid[1]}, {self.features})"
             raise ValueError(f"maps must have the shape {expected}, not {tuple(maps.shape)}.")
         floor = self.floor(maps.float().mean(dim=1))
-        vectors, attention = self.attention(self.frame.project(maps))
-        return ModelOutput(floor + self.gate * self.residual(vectors), floor, vectors, attention)
+        tokens = self.frame.project(maps)
+        vectors, attention = self.attention(tokens)
+        return ModelOutput(floor + self.gate * self.residual(vectors), floor, vectors, attention, tokens)
 
     @torch.no_grad()
     def for_columns(self, columns: Sequence[int | None]) -> "DSRB":

@@ -8,12 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from dsrb_core.calibration import (
-    category_prior,
-    choose_neighbour_settings,
-    fit_combiner,
-    neighbour_logits,
-)
+from dsrb_core.calibration import category_prior, fit_with_neighbours, neighbour_logits
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.labels import Labels, check_trainable
 from dsrb_core.method import OnEpoch, Rows, Scores, Subset, scattered
@@ -81,21 +76,11 @@ def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels,
     for column in range(logits.shape[1]):
         _nearest(instances[:, column], labels[:, column], similar[:, column], states[:, column])
     cells = (held.rows, held.columns)
-    truth = labels[cells]
-    base = prior[held.columns]
-    settings = choose_neighbour_settings(similar[cells], states[cells], truth, prior=base)
-    temperature, strength = settings
-    votes = neighbour_logits(similar, states, prior=prior, temperature=temperature, strength=strength)
-    combiner = fit_combiner(
-        held.logits,
-        votes[cells],
-        truth,
-        held.columns,
-        logits.shape[1],
-        prior=prior,
-        temperature=temperature,
-        strength=strength,
-        k=NEIGHBOURS,
+    combiner = fit_with_neighbours(
+        held.logits, similar[cells], states[cells], labels[cells], held.columns, prior=prior
+    )
+    votes = neighbour_logits(
+        similar, states, prior=prior, temperature=combiner.temperature, strength=combiner.strength
     )
     return combiner.logit(np.arange(logits.shape[1])[None], logits, votes).astype(np.float32)
 
@@ -132,16 +117,7 @@ def _with_residual(
 def _floor_alone(
     source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None
 ) -> tuple[DSRB, Held]:
-    stages = Stages(
-        source,
-        labels,
-        DSRBConfig(),
-        training,
-        warm_start=None,
-        words=None,
-        on_epoch=on_epoch or (lambda report: None),
-        should_stop=lambda: False,
-    )
+    stages = Stages(source, labels, DSRBConfig(), training, on_epoch=on_epoch)
     stages.read()
     floor = stages.fit_floor(stages.labels, training.floor_l2)
     rows, columns = np.nonzero(stages.labels)

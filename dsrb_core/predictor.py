@@ -75,7 +75,7 @@ def _predictions(model: DSRB, source: MapSource, rows: Rows, batch_size: int) ->
         with torch.inference_mode():
             maps = read_maps(source, part).to(model.gate.device)
             output: ModelOutput = model(maps)
-            instances = model.instances(model.frame.project(maps))
+            instances = model.instances(output.tokens)
             where = relevance(model.contributions(maps), output.attention, model.gate)
         yield Prediction(
             part, _array(output.logits), _array(output.vectors), _array(instances), _array(where)

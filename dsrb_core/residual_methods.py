@@ -91,16 +91,7 @@ def _run(
     on_epoch: OnEpoch | None,
 ) -> DSRB:
     """What `fit` does, with exchanged stages; RuntimeError when it diverges."""
-    stages = kind(
-        source,
-        labels,
-        config,
-        training,
-        warm_start=None,
-        words=None,
-        on_epoch=on_epoch or (lambda report: None),
-        should_stop=lambda: False,
-    )
+    stages = kind(source, labels, config, training, on_epoch=on_epoch)
     progress, held = Progress(None, stages.identity), bool(stages.held.any())
     stages.read()
     check = stages.check(progress, None) if held else Check(l2=float("nan"))

@@ -33,10 +33,10 @@ class Stages:
         config: DSRBConfig,
         training: TrainConfig,
         *,
-        warm_start: DSRB | None,
-        words: Floats | None,
-        on_epoch: Callable[[EpochReport], None],
-        should_stop: Callable[[], bool],
+        warm_start: DSRB | None = None,
+        words: Floats | None = None,
+        on_epoch: Callable[[EpochReport], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
         check_source(source)
         if len(labels) != len(source):
@@ -48,7 +48,8 @@ class Stages:
             )
         self.source, self.config, self.training, self.warm = source, config, training, warm_start
         self.words = None if words is None else torch.from_numpy(words)
-        self.on_epoch, self.should_stop = on_epoch, should_stop
+        self.on_epoch = on_epoch or (lambda report: None)
+        self.should_stop = should_stop or (lambda: False)
         self.history: list[EpochReport] = []
         self.rows: Rows = np.flatnonzero((labels != 0).any(axis=1)).astype(np.int64)
         self.labels = labels[self.rows]

@@ -57,8 +57,8 @@ def fit(
         training,
         warm_start=warm_start,
         words=None if category_vectors is None else np.asarray(category_vectors, dtype=np.float32),
-        on_epoch=on_epoch or (lambda report: None),
-        should_stop=should_stop or (lambda: False),
+        on_epoch=on_epoch,
+        should_stop=should_stop,
     )
     progress = Progress(checkpoint, stages.identity)
     saved = progress.load()

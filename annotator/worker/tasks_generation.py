@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from dsrb_core.backbones import Backbone
 from dsrb_core.calibration import (
     Combiner,
     category_prior,
-    choose_neighbour_settings,
     fit_combiner,
-    neighbour_logits,
+    fit_with_neighbours,
 )
 from dsrb_core.checkpoint import save_model
 from dsrb_core.index import InstanceIndex
@@ -209,16 +207,12 @@ def _fit_combiner(training: Training, indexes: list[InstanceIndex], instances: n
     """Calibrate model and neighbours on held-out known cells; without indexes on the model alone."""
     frozen, held = training.frozen, training.result.holdout
     prior = category_prior((frozen.labels == 1).sum(axis=0), (frozen.labels == -1).sum(axis=0))
-    fit = partial(
-        fit_combiner, held.model_logits, n_categories=len(frozen.category_ids), prior=prior, k=NEIGHBOURS
-    )
     if instances is None or not len(held.labels):
-        return fit(None, held.labels, held.columns)
+        return fit_combiner(
+            held.model_logits, None, held.labels, held.columns, len(prior), prior=prior, k=NEIGHBOURS
+        )
     similar, states = _neighbours(training, indexes, instances)
-    base = prior[held.columns]
-    temperature, strength = choose_neighbour_settings(similar, states, held.labels, prior=base)
-    votes = neighbour_logits(similar, states, prior=base, temperature=temperature, strength=strength)
-    return fit(votes, held.labels, held.columns, temperature=temperature, strength=strength)
+    return fit_with_neighbours(held.model_logits, similar, states, held.labels, held.columns, prior=prior)
 
 
 def _neighbours(
