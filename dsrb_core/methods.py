@@ -126,8 +126,18 @@ METHODS: Mapping[str, Method] = _registered(
         stages=SARBStages,
     ),
     ResidualMethod("dsrb", "this library's default, gate by held-out known cells", always=False),
-    NeighbourMethod("linear+neighbours", "linear and the vote of decided instances", residual=False),
-    NeighbourMethod("dsrb+neighbours", "dsrb and the vote of decided instances", residual=True),
+    NeighbourMethod(
+        "linear+neighbours", "linear and the vote of decided instances", residual=False, propagation=False
+    ),
+    NeighbourMethod(
+        "linear+propagation", "linear, propagation and the vote of decided instances", residual=False
+    ),
+    NeighbourMethod(
+        "dsrb+neighbours", "dsrb and the vote of decided instances", residual=True, propagation=False
+    ),
+    NeighbourMethod(
+        "assistant", "the default: dsrb, propagation and the vote of decided instances", residual=True
+    ),
     ResidualMethod(
         "dsrb-paper-head",
         "floor + DSRB with the published switches, gate 1",

@@ -14,6 +14,7 @@ from dsrb_core.labels import Labels, check_trainable
 from dsrb_core.method import OnEpoch, Rows, Scores, Subset, scattered
 from dsrb_core.model import DSRB
 from dsrb_core.predictor import predict
+from dsrb_core.propagation import smooth
 from dsrb_core.stages import Stages
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import fit
@@ -27,12 +28,13 @@ class NeighbourMethod:
     """A `Method`: a model and the vote of the nearest decided instances, combined on held-out cells.
 
     `residual`: the model is DSRB with its gate; otherwise the linear floor alone, and nothing is trained by
-    gradient steps.
+    gradient steps. `propagation`: similar unknown cells speak too, with the model's own probability.
     """
 
     name: str
     about: str
     residual: bool
+    propagation: bool = True
 
     def fit_predict(
         self,
@@ -53,6 +55,8 @@ class NeighbourMethod:
         parts = list(predict(model, source, rows=rows, device=training.device))
         logits = np.concatenate([one.logits for one in parts])
         instances = np.concatenate([one.instances.astype(np.float16) for one in parts])
+        if self.propagation:
+            logits, held = _smoothed(logits, instances, partial, held)
         return scattered(len(source), rows, combined(logits, instances, partial, held))
 
 
@@ -63,6 +67,23 @@ class Held:
     rows: Rows
     columns: npt.NDArray[np.int64]
     logits: Array
+
+
+def _smoothed(
+    logits: Array, instances: npt.NDArray[np.floating], labels: Labels, held: Held
+) -> tuple[Array, Held]:
+    everywhere = np.zeros(logits.shape, dtype=np.int8)
+    everywhere[: len(labels)] = labels
+    found = smooth(
+        instances,
+        logits,
+        everywhere,
+        held=(held.rows, held.columns),
+        held_logits=held.logits,
+        candidates=len(labels),
+    )
+    assert found is not None  # nobody can stop it
+    return found.logits, replace(held, logits=found.held_logits)
 
 
 def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels, held: Held) -> Array:

@@ -88,6 +88,8 @@ def generation_html(generation: Generation | None) -> str:
         rows.append(("Linear floor alone", words.percent(metrics["floor_map"])))
     if metrics.get("gate") is not None:
         rows.append(("DSRB on top of it", _kept(float(metrics["gate"]))))
+    if metrics.get("propagation") is not None:
+        rows.append(("Similar pictures", _speaking(float(metrics["propagation"]))))
     return "<h3>Suggestions</h3>" + words.facts(rows)
 
 
@@ -96,6 +98,13 @@ def _kept(gate: float) -> str:
     if gate == 0:
         return "not kept: no clear gain on held-out answers"
     return f"kept at {words.percent(gate)}"
+
+
+def _speaking(weight: float) -> str:
+    """What the scores owe to the propagation from similar pictures."""
+    if weight == 0:
+        return "not used: no clear gain on held-out answers"
+    return f"correct the model, with weight {weight:g}"
 
 
 def _with_cells(value: object, cells: object) -> str:

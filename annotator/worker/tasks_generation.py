@@ -28,6 +28,7 @@ from dsrb_core.calibration import (
 from dsrb_core.checkpoint import save_model
 from dsrb_core.index import InstanceIndex
 from dsrb_core.predictor import Prediction, predict
+from dsrb_core.propagation import smooth
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import FitResult
 
@@ -116,22 +117,27 @@ def _write_files(folder: Path, settings: Settings, training: Training, lease: Le
     np.save(folder / "image_ids.npy", frozen.image_ids)
     np.save(folder / "category_ids.npy", frozen.category_ids)
     lease.report("scoring", total=len(frozen.image_ids))
-    instances = _score(folder, settings, training, lease)
+    logits, instances = _score(folder, settings, training, lease)
+    held_logits, weight = result.holdout.model_logits, 0.0
+    if instances is not None and len(held_logits):
+        held_logits, weight = _propagate(training, logits, instances, lease)
     lease.report("building the indexes", total=len(frozen.category_ids))
     indexes = _write_indexes(folder, frozen, instances, lease) if instances is not None else []
-    combiner = _fit_combiner(training, indexes, instances)
+    combiner = _fit_combiner(training, held_logits, indexes, instances)
     (folder / "combiner.json").write_text(combiner.to_json(), encoding="utf-8")
     (folder / "checkpoint").mkdir()
     save_model(result.model, folder / "checkpoint")
     return {
         "instance_dim": 0 if instances is None else int(instances.shape[2]),
         "categories": _category_facts(frozen, result),
-        "metrics": _metrics(frozen, result),
+        "metrics": _metrics(frozen, result) | {"propagation": weight},
     }
 
 
-def _score(folder: Path, settings: Settings, training: Training, lease: Lease) -> np.ndarray | None:
-    """Write logits, instance features and attention; returns the instance features (N, C, d) float16.
+def _score(
+    folder: Path, settings: Settings, training: Training, lease: Lease
+) -> tuple[np.memmap, np.ndarray | None]:
+    """Write logits, instance features and attention; returns logits (N, C) and features (N, C, d), float16.
 
     Above `settings.instance_limit_bytes` the instance features and the attention are left out (None).
     """
@@ -159,7 +165,32 @@ def _score(folder: Path, settings: Settings, training: Training, lease: Lease) -
     for array in (logits, instances, attention):
         if array is not None:
             array.flush()
-    return instances
+    return logits, instances
+
+
+def _propagate(
+    training: Training, logits: np.memmap, instances: np.ndarray, lease: Lease
+) -> tuple[np.ndarray, float]:
+    """Let similar cells correct the logits in place, as far as held-out answers say it helps.
+
+    Returns the logits of the held-out cells (M,) and the weight; see dsrb_core.propagation.
+    """
+    held = training.result.holdout
+    lease.report("comparing similar pictures", total=logits.shape[1])
+    found = smooth(
+        instances,
+        logits.astype(np.float32),
+        training.frozen.labels,
+        held=(held.rows, held.columns),
+        held_logits=held.model_logits,
+        on_category=lambda done: lease.report(done=done, total=logits.shape[1]),
+        should_stop=lease.should_stop,
+    )
+    if found is None:
+        raise Stopped
+    logits[:] = np.clip(found.logits, -60000, 60000)
+    logits.flush()
+    return found.held_logits, found.weight
 
 
 def _predictions(training: Training, rows: np.ndarray | None = None) -> Iterator[Prediction]:
@@ -203,16 +234,18 @@ def _write_indexes(folder: Path, frozen: Frozen, instances: np.ndarray, lease: L
     return made
 
 
-def _fit_combiner(training: Training, indexes: list[InstanceIndex], instances: np.ndarray | None) -> Combiner:
-    """Calibrate model and neighbours on held-out known cells; without indexes on the model alone."""
+def _fit_combiner(
+    training: Training, logits: np.ndarray, indexes: list[InstanceIndex], instances: np.ndarray | None
+) -> Combiner:
+    """Calibrate model and neighbours on held-out cells and their `logits` (M,); without indexes the model
+    alone.
+    """
     frozen, held = training.frozen, training.result.holdout
     prior = category_prior((frozen.labels == 1).sum(axis=0), (frozen.labels == -1).sum(axis=0))
     if instances is None or not len(held.labels):
-        return fit_combiner(
-            held.model_logits, None, held.labels, held.columns, len(prior), prior=prior, k=NEIGHBOURS
-        )
+        return fit_combiner(logits, None, held.labels, held.columns, len(prior), prior=prior, k=NEIGHBOURS)
     similar, states = _neighbours(training, indexes, instances)
-    return fit_with_neighbours(held.model_logits, similar, states, held.labels, held.columns, prior=prior)
+    return fit_with_neighbours(logits, similar, states, held.labels, held.columns, prior=prior)
 
 
 def _neighbours(

@@ -38,7 +38,13 @@ def problem() -> tuple[ArraySource, np.ndarray, np.ndarray]:
 
 def test_the_registry_names_what_was_promised() -> None:
     promised = {"linear", "knn", "partial-bce", "weak-negative", "selective", "csrl", "sst", "sarb", "dsrb"}
-    assert set(METHODS) == promised | {"dsrb-paper-head", "linear+neighbours", "dsrb+neighbours"}
+    assert set(METHODS) == promised | {
+        "dsrb-paper-head",
+        "linear+neighbours",
+        "linear+propagation",
+        "dsrb+neighbours",
+        "assistant",
+    }
     assert all(name == one.name and one.about for name, one in METHODS.items())
     with pytest.raises(ValueError, match="no method 'ssgrl'; there are linear, knn"):
         method("ssgrl")

@@ -80,6 +80,14 @@ def test_a_generation_says_whether_the_residual_speaks(gate: float, words: str) 
     assert words in learning.generation_html(made)
 
 
+@pytest.mark.parametrize(("weight", "words"), [(0.0, "not used"), (2.0, "with weight 2")])
+def test_a_generation_says_whether_similar_pictures_speak(weight: float, words: str) -> None:
+    made = replace(GENERATION, metrics={**GENERATION.metrics, "propagation": weight})
+    html = learning.generation_html(made)
+    assert "Similar pictures" in html and words in html
+    assert "Similar pictures" not in learning.generation_html(GENERATION), "an older generation"
+
+
 def view(number: int, name: str) -> CategoryView:
     category = Category(id=number, project_id=1, name=name, position=number)
     return CategoryView(

@@ -79,6 +79,21 @@ def test_the_main_job_publishes_a_generation_that_suggests_the_hidden_cells(
     assert np.mean(present) > np.mean(absent) + 0.2, "suggestions must know what is drawn"
 
 
+def test_similar_pictures_correct_the_scores_that_are_written(
+    scenes: Scenes, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes.answer(ANSWERED)
+    written = []
+    for weight in (0.0, 1.0):
+        monkeypatch.setattr("dsrb_core.propagation.choose_weight", lambda *_, weight=weight: weight)
+        retrain(scenes)
+        drain(worker)
+        generation = current(scenes)
+        assert generation is not None and generation.metrics["propagation"] == weight
+        written.append(np.load(scenes.settings.data_dir / generation.folder / "logits.npy"))
+    assert written[0].shape == written[1].shape and not np.allclose(*written, atol=0.05)
+
+
 def hidden_scores(scenes: Scenes) -> list[tuple[float, bool]]:
     names = {identifier: name for name, identifier in scenes.category_ids().items()}
     suggester = Suggester(scenes.store, scenes.settings)
