@@ -17,11 +17,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dsrb_core.bench_report import table, write_report
 from dsrb_core.config import TrainConfig
 from dsrb_core.datasets import load_dataset
-from dsrb_core.methods import METHODS
+from dsrb_core.methods import ABLATIONS, METHODS
 from dsrb_core.protocol import Cell, CellResult, Plan, features_of, run_plan
 from dsrb_core.reports import EpochReport
 
 T = TypeVar("T")
+
+_USUAL = tuple(name for name in METHODS if name not in ABLATIONS)
 
 
 def _list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         help="folder with images/ and labels.csv, or COCO 2014, VOC 2007, VG-200 as published",
     )
-    bench.add_argument("--methods", type=_list_of(str), default=tuple(METHODS), help="default: all")
+    bench.add_argument("--methods", type=_list_of(str), default=_USUAL, help="default: all but the ablations")
     bench.add_argument("--known", type=_list_of(float), default=(0.1, 0.3, 0.5, 0.7, 0.9))
     bench.add_argument("--seeds", type=_list_of(int), default=(0, 1, 2))
     bench.add_argument("--backbone", default="lite0-320")

@@ -59,6 +59,8 @@ class DSRBConfig(_Jsonable):
     cells: int = 2  # side of the grid of `quadrants`
     clusters: int = 10  # K of `kmeans`
     partner: Literal["reversal", "permutation", "class_aware"] = "class_aware"
+    blending: Literal["vectors", "tokens"] = "vectors"  # what instances exchange (method.md 7.4)
+    exchanged_share: float = 0.25  # share of the locations that `tokens` takes from the partner
     weight: Literal["fixed", "beta", "learnable"] = "fixed"
     weight_start: float = 0.5  # lambda of `fixed`, first lambda of `learnable`
     beta: float = 2.0  # lambda ~ Beta(beta, beta)
@@ -84,6 +86,7 @@ class DSRBConfig(_Jsonable):
         _check_range(self, 0, ("instance_weight", "prototype_weight", "contrastive_weight", "l2"))
         _check_range(self, 0, ("selective_top", "focus_positive", "focus_negative"))
         _check_range(self, 0.0, ("weight_start", "unknown_weight", "selective_prior"), high=1.0)
+        _check_range(self, 0.0, ("exchanged_share",), high=1.0)
         _check_range(self, 1e-3, ("beta",))
         if self.weight == "learnable" and not 0.0 < self.weight_start < 1.0:
             raise ValueError(

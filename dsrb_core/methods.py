@@ -138,12 +138,39 @@ METHODS: Mapping[str, Method] = _registered(
     NeighbourMethod(
         "assistant", "the default: dsrb, propagation and the vote of decided instances", residual=True
     ),
+    ResidualMethod("dsrb-always", "dsrb with gate 1, whatever the held-out cells say"),
+    ResidualMethod("dsrb-tokens", "dsrb-always, instances exchange locations", _options(blending="tokens")),
+    ResidualMethod("dsrb-no-graph", "dsrb-always without the graph", _options(graph=False)),
+    ResidualMethod(
+        "dsrb-no-instance", "dsrb-always without instance blending", _options(instance_weight=0.0)
+    ),
+    ResidualMethod(
+        "dsrb-no-prototypes", "dsrb-always without prototype blending", _options(prototype_weight=0.0)
+    ),
+    ResidualMethod(
+        "dsrb-no-contrastive", "dsrb-always without the contrastive term", _options(contrastive_weight=0.0)
+    ),
+    ResidualMethod(
+        "dsrb-mean-prototypes", "dsrb-always with one prototype a category", _options(prototypes="mean")
+    ),
     ResidualMethod(
         "dsrb-paper-head",
         "floor + DSRB with the published switches, gate 1",
         _options(**_PUBLISHED, **_PAPER_HEAD),
     ),
 )
+
+
+ABLATIONS = (
+    "dsrb-always",
+    "dsrb-tokens",
+    "dsrb-no-graph",
+    "dsrb-no-instance",
+    "dsrb-no-prototypes",
+    "dsrb-no-contrastive",
+    "dsrb-mean-prototypes",
+)
+"""Methods that differ from the default in one part, the residual always on so that the part can be seen."""
 
 
 def method(name: str) -> Method:

@@ -18,6 +18,7 @@ from dsrb_core.blending import Blend, choose_partners, instance_blend, prototype
 from dsrb_core.config import TrainConfig
 from dsrb_core.losses import Criterion, Supervised
 from dsrb_core.model import DSRB
+from dsrb_core.token_blending import token_blend
 from dsrb_core.tokens import Rows, TokenStore
 
 log = logging.getLogger(__name__)
@@ -113,9 +114,10 @@ class Learner:
         model = self.model
         where = torch.from_numpy(positions).to(self.labels.device)
         labels, floor = self.labels[where], self.floor[where]
-        vectors, attention = model.attention(self.tokens.read(positions))
+        tokens = self.tokens.read(positions)
+        vectors, attention = model.attention(tokens)
         evidence = torch.cat([vectors.float(), floor.unsqueeze(-1)], dim=-1)
-        blends = self._blends(evidence, attention, labels, generator) if blending else {}
+        blends = self._blends(tokens, evidence, attention, labels, generator) if blending else {}
         stacked = torch.cat([evidence, *(blend.vectors for blend in blends.values())])
         logits = torch.split(model.residual(stacked[..., :-1]) + stacked[..., -1], len(labels))
         views = {"known": Supervised(logits[0], labels)}
@@ -128,19 +130,33 @@ class Learner:
         )
 
     def _blends(
-        self, evidence: Tensor, attention: Tensor, labels: Tensor, generator: torch.Generator
+        self,
+        tokens: Tensor,
+        evidence: Tensor,
+        attention: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
     ) -> dict[str, Blend]:
         """The blended views that are switched on."""
         model, options, blends = self.model, self.model.config, dict[str, Blend]()
         if options.instance_weight > 0:
+            partner = choose_partners(labels, options.partner, generator=generator)
             blends["instance"] = instance_blend(
                 evidence,
                 labels,
-                partner=choose_partners(labels, options.partner, generator=generator),
+                partner=partner,
                 keep=model.instance_keep(generator=generator),
                 targets=options.targets,
                 detach_targets=options.detach_targets,
             )
+            if options.blending == "tokens":
+                blends["instance"] = token_blend(
+                    blends["instance"],
+                    tokens=tokens,
+                    scores=model.attention.scores(tokens),
+                    partner=partner,
+                    exchanged=round(options.exchanged_share * tokens.shape[1]),
+                )
         if options.prototype_weight > 0:
             blends["prototype"] = prototype_blend(
                 evidence,

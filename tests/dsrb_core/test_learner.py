@@ -13,9 +13,11 @@ from dsrb_core.training import Learner
 from tests.references import ArraySource, localised
 
 
-def learner(labels: np.ndarray, source: ArraySource, floor: torch.Tensor) -> Learner:
+def learner(
+    labels: np.ndarray, source: ArraySource, floor: torch.Tensor, options: DSRBConfig | None = None
+) -> Learner:
     torch.manual_seed(0)
-    config = DSRBConfig(dim=8, attention_dim=4, graph_dim=4, hidden=6)
+    config = options or DSRBConfig(dim=8, attention_dim=4, graph_dim=4, hidden=6)
     model = DSRB(features=source.dim, grid=source.grid, categories=labels.shape[1], config=config)
     model.frame.measure(torch.from_numpy(source.pooled()))
     tokens = TokenStore(source, model.frame, np.arange(len(source)), limit_bytes=2**20)
@@ -57,6 +59,61 @@ def test_a_blended_cell_is_judged_with_the_blended_floor() -> None:
     found = losses(learner(labels, source, floor), blending=True)["instance"]
     known, blended = np.log1p(np.exp(-2.0)), np.log1p(np.exp(1.0))  # half of -4 and half of 2 is -1
     assert abs(found - (known + 0.5 * blended) / 1.5) < 1e-5
+
+
+def token_options(share: float) -> DSRBConfig:
+    return DSRBConfig(
+        dim=8,
+        attention_dim=4,
+        graph=False,
+        hidden=6,
+        prototype_weight=0,
+        blending="tokens",
+        exchanged_share=share,
+    )
+
+
+def test_exchanged_locations_change_the_instance_loss_and_nothing_else() -> None:
+    source, _, _ = localised(2, categories=1, dim=8, side=2)
+    labels, floor = np.array([[0], [1]], np.int8), torch.zeros(2, 1)
+    found = []
+    for share in (0.0, 0.5, 1.0):
+        made = learner(labels, source, floor, token_options(share))
+        torch.nn.init.ones_(made.model.class_weight)
+        found.append(losses(made, blending=True))
+    assert len({round(one["instance"], 6) for one in found}) == 3
+    assert len({one["known"] for one in found}) == 1
+
+
+def test_without_exchange_the_blended_cell_keeps_its_own_vector_and_with_all_takes_the_partners() -> None:
+    source, _, _ = localised(2, categories=1, dim=8, side=2)
+    labels, floor = np.array([[0], [1]], np.int8), torch.tensor([[-4.0], [2.0]])
+    for share, expected_row in ((0.0, 0), (1.0, 1)):
+        made = learner(labels, source, floor, token_options(share))
+        tokens = made.tokens.read(np.arange(2))
+        vectors, attention = made.model.attention(tokens)
+        evidence = torch.cat([vectors, floor.unsqueeze(-1)], dim=-1)
+        generator = torch.Generator().manual_seed(3)
+        blend = made._blends(tokens, evidence, attention, torch.from_numpy(labels), generator)["instance"]
+        torch.testing.assert_close(blend.vectors[0, 0, :-1], vectors[expected_row, 0])
+        assert blend.vectors[0, 0, -1].item() == -1.0, "the floor is blended by weight"
+        assert torch.equal(blend.vectors[1], evidence[1]), "a known cell is untouched"
+
+
+def test_token_blending_teaches_the_attention() -> None:
+    source, _, _ = localised(2, categories=1, dim=8, side=2)
+    made = learner(np.array([[0], [1]], np.int8), source, torch.zeros(2, 1), token_options(0.5))
+    torch.nn.init.ones_(made.model.class_weight)
+    found = made.losses(np.arange(2), blending=True, generator=torch.Generator().manual_seed(3))
+    found["instance"].backward()  # type: ignore[no-untyped-call]
+    gradient = made.model.attention.category_map.grad
+    assert gradient is not None and float(gradient.abs().max()) > 0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_of_exchanged_locations_lies_between_zero_and_one(share: float) -> None:
+    with pytest.raises(ValueError, match="exchanged_share"):
+        DSRBConfig(blending="tokens", exchanged_share=share)
 
 
 def test_prototypes_keep_the_floor_of_their_members() -> None:

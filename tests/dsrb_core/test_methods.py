@@ -13,7 +13,7 @@ from dsrb_core.frame import Frame
 from dsrb_core.labels import hide_labels
 from dsrb_core.losses import Supervised, partial_bce
 from dsrb_core.method import Subset
-from dsrb_core.methods import METHODS, method
+from dsrb_core.methods import ABLATIONS, METHODS, method
 from dsrb_core.metrics import mean_average_precision
 from dsrb_core.model import DSRB
 from dsrb_core.neighbour_vote import NeighbourVote
@@ -44,7 +44,9 @@ def test_the_registry_names_what_was_promised() -> None:
         "linear+propagation",
         "dsrb+neighbours",
         "assistant",
+        *ABLATIONS,
     }
+    assert len(ABLATIONS) == len(set(ABLATIONS)) == 7
     assert all(name == one.name and one.about for name, one in METHODS.items())
     with pytest.raises(ValueError, match="no method 'ssgrl'; there are linear, knn"):
         method("ssgrl")
@@ -135,7 +137,9 @@ def test_published_forms_differ_in_what_they_are_named_after() -> None:
     assert (paper.targets, paper.weight, paper.negative_pairs) == ("soft", "learnable", True)
     assert (paper.graph_steps, paper.graph_dim) == (3, paper.dim)
     assert options("dsrb") == DSRBConfig()
-    assert sum(one.always for one in METHODS.values() if isinstance(one, ResidualMethod)) == 4
+    always = {name for name, one in METHODS.items() if isinstance(one, ResidualMethod) and one.always}
+    assert always - set(ABLATIONS) == {"csrl", "sst", "sarb", "dsrb-paper-head"}
+    assert set(ABLATIONS) <= always
 
 
 def test_a_diverged_published_form_is_no_silent_floor() -> None:
