@@ -8,7 +8,7 @@ REQUIREMENTS := $(shell nvidia-smi >/dev/null 2>&1 && echo requirements-gpu.txt 
 IMAGES ?=
 ARGS   ?=
 
-.PHONY: run test test-fast lint types contracts check chromium bench clean
+.PHONY: run test test-fast lint types contracts check chromium bench bench-retrain clean
 
 # Everything a newcomer needs: environment, database, web and worker.
 run: $(STAMPS)/run
@@ -36,6 +36,10 @@ check: lint types contracts test
 # The first-day benchmark; its last line is RESULT {json}.
 bench: $(STAMPS)/run
 	$(BIN)/python benchmarks/first_day.py $(ARGS)
+
+# The interactive retrain, cold and warm: make bench-retrain ARGS="--data DIR", or ARGS=--quick.
+bench-retrain: $(STAMPS)/dev
+	$(BIN)/python benchmarks/retrain.py $(ARGS)
 
 # Debian's Chromium where none is there and we may install it; tests skip loudly otherwise.
 chromium:

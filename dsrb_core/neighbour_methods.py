@@ -4,6 +4,7 @@ Letters: N images, C categories, D token features, M held-out cells.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from dsrb_core.predictor import predict
 from dsrb_core.propagation import smooth
 from dsrb_core.stages import Stages
 from dsrb_core.tokens import MapSource
-from dsrb_core.trainer import fit
+from dsrb_core.trainer import FitResult, fit
 
 NEIGHBOURS = 20
 Array = npt.NDArray[np.float32]
@@ -52,12 +53,10 @@ class NeighbourMethod:
         learnt = _with_residual if self.residual else _floor_alone
         model, held = learnt(part, partial, replace(training, seed=seed), on_epoch)
         rows = np.concatenate([train_rows, test_rows])
-        parts = list(predict(model, source, rows=rows, device=training.device))
-        logits = np.concatenate([one.logits for one in parts])
-        instances = np.concatenate([one.instances.astype(np.float16) for one in parts])
-        if self.propagation:
-            logits, held = _smoothed(logits, instances, partial, held)
-        return scattered(len(source), rows, combined(logits, instances, partial, held))
+        found = suggested(
+            model, source, rows, partial, held, propagation=self.propagation, device=training.device
+        )
+        return scattered(len(source), rows, found)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,34 @@ class Held:
     rows: Rows
     columns: npt.NDArray[np.int64]
     logits: Array
+
+    @classmethod
+    def of(cls, result: FitResult) -> Self:
+        """The cells a run of `fit` has held out."""
+        held = result.holdout
+        return cls(held.rows, held.columns, held.model_logits)
+
+
+def suggested(
+    model: DSRB,
+    source: MapSource,
+    rows: Rows,
+    labels: Labels,
+    held: Held,
+    *,
+    propagation: bool = True,
+    device: str = "cpu",
+) -> Array:
+    """What the assistant makes of a trained model: logits (len(rows), C), propagated and with neighbours.
+
+    `labels` (n, C) are those of the first n rows, the training part.
+    """
+    parts = list(predict(model, source, rows=rows, device=device))
+    logits = np.concatenate([one.logits for one in parts])
+    instances = np.concatenate([one.instances.astype(np.float16) for one in parts])
+    if propagation:
+        logits, held = _smoothed(logits, instances, labels, held)
+    return combined(logits, instances, labels, held)
 
 
 def _smoothed(
@@ -131,8 +158,7 @@ def _with_residual(
     source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None
 ) -> tuple[DSRB, Held]:
     result = fit(source, labels, config=DSRBConfig(), training=training, on_epoch=on_epoch)
-    held = result.holdout
-    return result.model, Held(held.rows, held.columns, held.model_logits)
+    return result.model, Held.of(result)
 
 
 def _floor_alone(

@@ -30,6 +30,7 @@ def fit(
     config: DSRBConfig,
     training: TrainConfig,
     warm_start: DSRB | None = None,
+    recheck: bool = True,
     on_epoch: Callable[[EpochReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
@@ -43,6 +44,9 @@ def fit(
 
     `warm_start` (same options and categories in the same order; see `DSRB.for_columns`) gives its frame and
     starts the last stage only: the check starts afresh, because an earlier model has seen the held-out cells.
+    With `recheck` off a `warm_start` whose gate is 0 keeps it without a check, for a quick run between two
+    full ones: the floor, which is all that speaks then, is fitted and measured as always. A gate above 0 is
+    always checked again, it needs held-out cells that the model has not seen.
     `checkpoint` names a file written after every epoch; a later call with the same data and options goes on
     as if never interrupted. It is kept when the run is cancelled and removed otherwise. `category_vectors`
     (C, S) replace the learned ones.
@@ -64,11 +68,12 @@ def fit(
     saved = progress.load()
     floor: FloorFit | None = None
     check, stopped = Check(l2=float("nan")), Stopped.FINISHED
+    checks = stages.held.any() and (recheck or warm_start is None or float(warm_start.gate) > 0)
     try:
         stages.read()
-        if stages.held.any():
+        if checks:
             check = stages.check(progress, saved)
-        floor = stages.fit_floor(stages.labels, (check.l2,) if stages.held.any() else training.floor_l2)
+        floor = stages.fit_floor(stages.labels, (check.l2,) if checks else training.floor_l2)
         model = stages.learn(floor, check, progress, saved)
     except (Cancelled, Diverged) as reason:
         log.warning("%s The linear floor is kept.", reason)

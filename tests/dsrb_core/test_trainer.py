@@ -272,6 +272,27 @@ def test_mixed_precision_trains_to_finite_losses() -> None:
     assert result.history[-1].losses["known"] > 0
 
 
+def stages_of(result: FitResult) -> set[str]:
+    return {report.stage for report in result.history}
+
+
+@pytest.mark.parametrize(("gate", "checked"), [(0.0, False), (0.5, True)])
+def test_only_a_residual_that_speaks_is_checked_again_in_a_quick_warm_run(gate: float, checked: bool) -> None:
+    source, labels = problem()
+    first = fit(source, labels, config=SMALL, training=QUICK)
+    first.model.gate.fill_(gate)
+    again = fit(source, labels, config=SMALL, training=QUICK, warm_start=first.model, recheck=False)
+    assert ("checking" in stages_of(again)) is checked
+    if not checked:
+        assert float(again.model.gate) == 0
+        assert len(again.holdout.labels) == int((labels != 0).sum()), "every known cell, out of fold"
+
+
+def test_a_cold_run_is_always_checked() -> None:
+    source, labels = problem()
+    assert "checking" in stages_of(fit(source, labels, config=SMALL, training=QUICK, recheck=False))
+
+
 def test_warm_start_begins_the_last_stage_from_the_earlier_model() -> None:
     source, labels = problem()
     first = fit(source, labels, config=SMALL, training=QUICK)
