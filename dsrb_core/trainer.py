@@ -44,9 +44,7 @@ def fit(
 
     `warm_start` (same options and categories in the same order; see `DSRB.for_columns`) gives its frame and
     starts the last stage only: the check starts afresh, because an earlier model has seen the held-out cells.
-    With `recheck` off a `warm_start` whose gate is 0 keeps it without a check, for a quick run between two
-    full ones: the floor, which is all that speaks then, is fitted and measured as always. A gate above 0 is
-    always checked again, it needs held-out cells that the model has not seen.
+    Without `recheck` a `warm_start` whose gate is 0 keeps it: the floor speaks alone, measured as always.
     `checkpoint` names a file written after every epoch; a later call with the same data and options goes on
     as if never interrupted. It is kept when the run is cancelled and removed otherwise. `category_vectors`
     (C, S) replace the learned ones.
