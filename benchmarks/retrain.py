@@ -5,8 +5,8 @@
 
 DIR is any set that `python -m dsrb_core bench` reads; features (`lite0-320`) are extracted before the clock
 starts. Cold is a run from nothing: maps read, floor, check, residual, prediction of every picture,
-propagation, neighbours, calibration. Warm is the same after 100 new decisions, started from the cold model
-and without a new check where its gate was 0. `--quick` draws 300 small maps instead of reading a folder. The
+propagation, neighbours, calibration. Warm is the same after 100 new decisions, started from the cold model,
+whose gate and held-out cells it takes over. `--quick` draws 300 small maps instead of reading a folder. The
 last line is `RESULT {json}`:
 
     cold_s, warm_s, linear_s         seconds of the two runs and of the plain logistic regression
@@ -35,11 +35,10 @@ from dsrb_core.labels import Labels, hide_labels  # noqa: E402
 from dsrb_core.method import Rows, Subset  # noqa: E402
 from dsrb_core.methods import method  # noqa: E402
 from dsrb_core.metrics import mean_average_precision  # noqa: E402
-from dsrb_core.model import DSRB  # noqa: E402
-from dsrb_core.neighbour_methods import Array, Held, suggested  # noqa: E402
+from dsrb_core.neighbour_methods import Array, Learnt, suggested  # noqa: E402
 from dsrb_core.protocol import features_of  # noqa: E402
 from dsrb_core.tokens import MapSource  # noqa: E402
-from dsrb_core.trainer import fit  # noqa: E402
+from dsrb_core.trainer import FitResult, fit  # noqa: E402
 
 NEW_DECISIONS = 100
 
@@ -68,15 +67,15 @@ def main() -> None:
     linear_s = time.perf_counter() - began
     print(f"linear: {linear_s:.1f} s")
 
-    cold, model, cold_s = _run(problem, partial, training, warm=None)
-    print(f"cold: {cold_s:.1f} s, gate {float(model.gate):g}")
+    cold, first, cold_s = _run(problem, partial, training, warm=None)
+    print(f"cold: {cold_s:.1f} s, gate {float(first.model.gate):g}")
 
     more = partial.copy()
     hidden = np.argwhere(partial == 0)
     drawn = np.random.default_rng(options.seed).permutation(len(hidden))[:NEW_DECISIONS]
     rows, columns = hidden[drawn].T
     more[rows, columns] = truth[rows, columns]
-    warm, _, warm_s = _run(problem, more, training, warm=model)
+    warm, _, warm_s = _run(problem, more, training, warm=first)
     print(f"warm, after {len(drawn)} decisions: {warm_s:.1f} s")
 
     asked = problem.labels[problem.test]
@@ -91,15 +90,23 @@ def main() -> None:
 
 
 def _run(
-    problem: Problem, labels: Labels, training: TrainConfig, *, warm: DSRB | None
-) -> tuple[Array, DSRB, float]:
-    """Logits of train and test rows behind each other, the model, and the seconds it took."""
+    problem: Problem, labels: Labels, training: TrainConfig, *, warm: FitResult | None
+) -> tuple[Array, FitResult, float]:
+    """Logits of train and test rows behind each other, what was learnt, and the seconds it took."""
     began = time.perf_counter()
     part = Subset(problem.source, problem.train)
-    result = fit(part, labels, config=DSRBConfig(), training=training, warm_start=warm, recheck=warm is None)
+    result = fit(
+        part,
+        labels,
+        config=DSRBConfig(),
+        training=training,
+        warm_start=None if warm is None else warm.model,
+        recheck=warm is None,
+        earlier=None if warm is None else warm.holdout,
+    )
     rows = np.concatenate([problem.train, problem.test])
-    logits = suggested(result.model, problem.source, rows, labels, Held.of(result))
-    return logits, result.model, time.perf_counter() - began
+    logits = suggested(Learnt.of(result), Subset(problem.source, rows), labels, training=training)
+    return logits, result, time.perf_counter() - began
 
 
 def _linear(problem: Problem, labels: Labels, training: TrainConfig) -> Array:

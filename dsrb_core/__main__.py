@@ -1,4 +1,4 @@
-"""`python -m dsrb_core bench`: the published protocol on a folder of pictures with complete labels."""
+"""`python -m dsrb_core bench | paper`: the published protocol on pictures with complete labels."""
 
 import argparse
 import logging
@@ -14,7 +14,9 @@ from rich.logging import RichHandler
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from dsrb_core import paper_command
 from dsrb_core.bench_report import table, write_report
+from dsrb_core.category_vectors import category_vectors
 from dsrb_core.config import TrainConfig
 from dsrb_core.datasets import load_dataset
 from dsrb_core.methods import ABLATIONS, METHODS
@@ -39,7 +41,9 @@ def _list_of(kind: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
 def parser() -> argparse.ArgumentParser:
     """The options."""
     whole = argparse.ArgumentParser(prog="python -m dsrb_core", description=__doc__)
-    bench = whole.add_subparsers(dest="command", required=True).add_parser(
+    commands = whole.add_subparsers(dest="command", required=True)
+    paper_command.register(commands)
+    bench = commands.add_parser(
         "bench",
         help="compare methods with partial labels",
         description="Compare methods with partial labels. A stopped run goes on where it was.",
@@ -56,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--known", type=_list_of(float), default=(0.1, 0.3, 0.5, 0.7, 0.9))
     bench.add_argument("--seeds", type=_list_of(int), default=(0, 1, 2))
     bench.add_argument("--backbone", default="lite0-320")
+    bench.add_argument("--category-vectors", default="learned", help="learned, text or glove:PATH")
     bench.add_argument(
         "--out",
         type=Path,
@@ -88,9 +93,11 @@ def bench(options: argparse.Namespace, console: Console) -> None:
         known=options.known,
         seeds=options.seeds,
         backbone=options.backbone,
+        category_vectors=options.category_vectors,
         training=TrainConfig(epochs=options.epochs, device=device),
     )
     dataset = load_dataset(options.data)
+    vectors = category_vectors(plan.category_vectors, dataset.categories)  # mistakes before hours of work
     console.print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test pictures, "
         f"{len(dataset.categories)} categories, {len(plan.cells())} runs."
@@ -118,7 +125,14 @@ def bench(options: argparse.Namespace, console: Console) -> None:
             )
 
         results = run_plan(
-            plan, dataset, source, options.out, digest=digest, on_cell=on_cell, on_epoch=on_epoch
+            plan,
+            dataset,
+            source,
+            options.out,
+            digest=digest,
+            on_cell=on_cell,
+            on_epoch=on_epoch,
+            vectors=vectors,
         )
     _tell(results, plan, write_report(results, plan, dataset, options.out), console)
 
@@ -134,12 +148,12 @@ def main(arguments: Sequence[str] | None = None, *, console: Console | None = No
     handler = RichHandler(console=out, show_path=False, show_time=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     try:
-        bench(options, out)
+        {"bench": bench, "paper": paper_command.paper_command}[options.command](options, out)
     except (ValueError, RuntimeError, OSError) as error:
         out.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        out.print("Stopped. The same command goes on with the runs that are not finished.")
+        out.print("Stopped. The same command goes on where it was.")
         return 130
     return 0
 

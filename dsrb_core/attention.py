@@ -118,6 +118,8 @@ class SemanticAttention(nn.Module):
         rank, sample = len(self.mix), tokens.reshape(-1, tokens.shape[-1])
         left, strength, right = torch.linalg.svd(weights.float(), full_matrices=False)
         kept = min(rank, int((strength > 1e-6 * strength.max().clamp_min(1e-12)).sum()))
+        if kept == 0:  # a floor without weights looks nowhere
+            return
         spreads = (sample.float() @ right[:kept].T).std(0, correction=0).clamp_min(1e-6)
         share = left[:, :kept] * strength[:kept] * spreads
         length = share.norm(dim=1, keepdim=True)
@@ -129,6 +131,23 @@ class SemanticAttention(nn.Module):
             self.category_map.copy_(target)
         else:
             self.category_map.copy_(torch.linalg.lstsq(self.words, target).solution)
+
+    @torch.no_grad()
+    def lean_fresh_rows(self, weights: Tensor, tokens: Tensor, *, spread: float) -> None:
+        """The same for the learned rows that are still zero, in a token map that is learnt already.
+
+        `weights` (C, D) and `tokens` (B, N, D) as in `lean_towards`; least squares in tanh's linear range.
+        Rows that have learnt, given words, and categories without weights stay.
+        """
+        fresh = (self.category_map == 0).all(dim=1) if self.words is None else torch.zeros(0)
+        if not bool(fresh.any()):
+            return
+        sample = tokens.reshape(-1, tokens.shape[-1]).float()
+        wanted = sample @ weights[fresh].float().T
+        wanted = wanted - wanted.mean(dim=0)
+        wanted = spread * wanted / wanted.std(dim=0, correction=0).clamp_min(1e-6)
+        basis = self.token_map(sample).float() * self.mix
+        self.category_map[fresh] = torch.linalg.lstsq(basis, wanted).solution.T.to(self.category_map)
 
 
 def _fixed() -> torch.Generator:

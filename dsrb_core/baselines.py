@@ -40,13 +40,16 @@ class FloorFit:
     """A floor, the L2 it was fitted with, and logits no cell had a part in.
 
     `out_of_fold` (N, C): for a known cell from the fold model that did not see it, for an unknown one from
-    the floor. `losses`: mean out-of-fold loss of each L2 tried.
+    the floor. `losses`: mean out-of-fold loss of each L2 tried. `parts` (N, C) int8: the fold a known cell
+    was left out of, -1 where unknown; `folds`: the floors fitted without it.
     """
 
     floor: LinearFloor
     l2: float
     out_of_fold: Tensor
     losses: dict[float, float]
+    parts: Tensor
+    folds: tuple[LinearFloor, ...]
 
 
 def log_odds(labels: Tensor) -> Tensor:
@@ -63,22 +66,27 @@ def fit_floor(
     l2: Sequence[float],
     folds: int = 3,
     seed: int = 0,
+    start: LinearFloor | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> FloorFit:
     """Fit the floor to features (N, F) in the frame and labels (N, C).
 
     Per category the loss is the mean cross-entropy over its known cells + l2/2 |w|^2, solved to convergence;
     l2 is the value with the least out-of-fold loss over known cells, folds stratified per category and kind
-    of label. Every category gets a finite row, also one without positives, negatives or any label. When
-    `should_stop` turns true the values tried so far decide.
+    of label. Every category gets a finite row, also one without positives, negatives or any label. `start`,
+    an earlier floor, only says where to begin: the problems are convex. When `should_stop` turns true the
+    values tried so far decide.
     """
     if len(features) < features.shape[1]:
-        return _in_row_space(features, labels, l2=l2, folds=folds, seed=seed, should_stop=should_stop)
+        return _in_row_space(
+            features, labels, l2=l2, folds=folds, seed=seed, start=start, should_stop=should_stop
+        )
     target = torch.from_numpy(labels).to(features.device)
     parts = torch.from_numpy(stratified_parts(labels, folds, seed=seed)).to(features.device)
     known, losses = target != 0, {}
-    best: tuple[float, Tensor] | None = None
-    starts: list[_Weights] | None = None
+    best: tuple[float, Tensor, list[_Weights]] | None = None
+    first = None if start is None else (start.weight, start.bias)
+    starts = None if first is None else [first] * folds
     for value in sorted(l2, reverse=True):
         if best is not None and should_stop is not None and should_stop():
             break
@@ -86,12 +94,20 @@ def fit_floor(
         losses[value] = _mean_loss(out[known], target[known])
         log.debug("floor: l2 %g, out-of-fold loss %.4f", value, losses[value])
         if best is None or losses[value] < losses[best[0]]:
-            best = value, out
+            best = value, out, starts
     if best is None:
         raise ValueError("l2 needs at least one value.")
-    chosen, out = best
-    floor = LinearFloor(*solve(features, target, l2=chosen))
-    return FloorFit(floor, chosen, torch.where(known, out, floor(features)), losses)
+    chosen, out, models = best
+    # All cells are nearly what one fold has seen, so its solution is the nearest place to begin.
+    floor = LinearFloor(*solve(features, target, l2=chosen, start=first or models[0]))
+    return FloorFit(
+        floor,
+        chosen,
+        torch.where(known, out, floor(features)),
+        losses,
+        parts,
+        tuple(LinearFloor(*one) for one in models),
+    )
 
 
 def _in_row_space(
@@ -101,14 +117,22 @@ def _in_row_space(
     l2: Sequence[float],
     folds: int,
     seed: int,
+    start: LinearFloor | None,
     should_stop: Callable[[], bool] | None,
 ) -> FloorFit:
     """The same fit in N instead of F dimensions: L2 solutions are combinations of the N images, so nothing is
     lost.
     """
     basis, _ = torch.linalg.qr(features.T)  # (F, N)
-    found = fit_floor(features @ basis, labels, l2=l2, folds=folds, seed=seed, should_stop=should_stop)
-    return replace(found, floor=LinearFloor(found.floor.weight @ basis.T, found.floor.bias))
+    begin = None if start is None else LinearFloor(start.weight @ basis, start.bias)
+    found = fit_floor(
+        features @ basis, labels, l2=l2, folds=folds, seed=seed, start=begin, should_stop=should_stop
+    )
+
+    def back(floor: LinearFloor) -> LinearFloor:
+        return LinearFloor(floor.weight @ basis.T, floor.bias)
+
+    return replace(found, floor=back(found.floor), folds=tuple(back(one) for one in found.folds))
 
 
 _Weights = tuple[Tensor, Tensor]
@@ -155,9 +179,7 @@ def solve(features: Tensor, labels: Tensor, *, l2: float, start: _Weights | None
     return torch.cat(weights), torch.cat(biases)
 
 
-def _objective(
-    features: Tensor, labels: Tensor, *, l2: float, prior: Tensor
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+def _objective(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor) -> "Objective":
     """theta (C, F + 1) -> value (C,) and gradient (C, F + 1); each category is its own problem."""
     share = (labels != 0).float()
     share = share / share.sum(dim=0).clamp_min(1.0)
@@ -178,25 +200,36 @@ def _objective(
 
 
 def _solve_chunk(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor, start: _Weights) -> _Weights:
-    """L-BFGS with a history and a step length per category, so that an easy category never waits for a hard
-    one.
-    """
+    """Weights and biases of a few categories."""
     objective = _objective(features, labels, l2=l2, prior=prior)
-    theta = torch.cat([start[0], start[1][:, None]], dim=1)
+    theta = minimise(objective, torch.cat([start[0], start[1][:, None]], dim=1))
+    return theta[:, :-1].contiguous(), theta[:, -1].contiguous()
+
+
+Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""theta (C, P) -> value (C,) and gradient (C, P) of C separate problems."""
+
+
+def minimise(objective: Objective, theta: Tensor) -> Tensor:
+    """The least of C convex problems from theta (C, P), to a gradient of 1e-5 or what float32 can do.
+
+    L-BFGS with a history and a step length per row, so that an easy category never waits for a hard one.
+    """
     value, gradient = objective(theta)
     moves: list[Tensor] = []
     turns: list[Tensor] = []
+    stuck = torch.zeros(len(theta), dtype=torch.bool, device=theta.device)
     for _ in range(200):
-        if float(gradient.abs().max()) < 1e-5:
+        going = (gradient.abs().amax(dim=1) >= 1e-5) & ~stuck
+        if not bool(going.any()):
             break
         direction = -_precondition(gradient, moves, turns)
-        following, new_value, new_gradient = _search(objective, theta, direction, value, gradient)
+        following, new_value, new_gradient = _search(objective, theta, direction, value, gradient, going)
         move, turn = following - theta, new_gradient - gradient
-        if float(move.abs().max()) == 0.0:  # float32 can do no better
-            break
+        stuck |= going & (move.abs().amax(dim=1) == 0.0)  # float32 can do no better
         moves, turns = [*moves, move][-_HISTORY:], [*turns, turn][-_HISTORY:]
         theta, value, gradient = following, new_value, new_gradient
-    return theta[:, :-1].contiguous(), theta[:, -1].contiguous()
+    return theta
 
 
 def _precondition(gradient: Tensor, moves: list[Tensor], turns: list[Tensor]) -> Tensor:
@@ -218,24 +251,27 @@ def _precondition(gradient: Tensor, moves: list[Tensor], turns: list[Tensor]) ->
 
 
 def _search(
-    objective: Callable[[Tensor], tuple[Tensor, Tensor]],
+    objective: Objective,
     theta: Tensor,
     direction: Tensor,
     value: Tensor,
     gradient: Tensor,
+    going: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Halve each row's step until it descends enough (Armijo); a row that cannot descend stays."""
+    """Halve the step of each row that is `going` until it descends enough (Armijo); the others stay, and so
+    does one that cannot descend.
+    """
     slope = (gradient * direction).sum(dim=1)
     direction = torch.where((slope < 0)[:, None], direction, -gradient)
     slope = torch.where(slope < 0, slope, -gradient.square().sum(dim=1))
-    step = torch.ones_like(value)
+    step = going.to(value)
     for _ in range(12):
         candidate = theta + step[:, None] * direction
         new_value, new_gradient = objective(candidate)
         # The rounding of float32 must not stop a row that is practically converged.
-        good = new_value <= value + 1e-4 * step * slope + 1e-7 * value.abs()
+        good = ~going | (new_value <= value + 1e-4 * step * slope + 1e-7 * value.abs())
         if bool(good.all()):
-            return candidate, new_value, new_gradient
+            break
         step = torch.where(good, step, step * 0.5)
     candidate = torch.where(good[:, None], candidate, theta)
     return candidate, torch.where(good, new_value, value), torch.where(good[:, None], new_gradient, gradient)

@@ -1,7 +1,7 @@
 """What a protocol run reports: results.json, a Markdown page with two tables, and a plot."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,14 @@ COLUMNS = {
     "top3_cf1": "CF1 top-3",
     "top3_of1": "OF1 top-3",
 }
+"""What the terminal shows."""
+ALL_COLUMNS = COLUMNS | {
+    prefix + name: f"{name.upper()}{about}"
+    for prefix, about in (("", ""), ("top3_", " top-3"))
+    for name in ("cp", "cr", "op", "or")
+}
+FLOOR = "linear"
+"""The method that the others are held against, where it is part of the plan."""
 _PARTS: dict[Part, str] = {
     "test": "Test pictures",
     "hidden": "Hidden cells of labelled (training) pictures",
@@ -67,21 +75,42 @@ def _cell(point: Point) -> str:
     return f"{100 * point.mean:.1f}{spread}"
 
 
-def _row(first: Sequence[str], points: dict[str, Point]) -> str:
-    return "| " + " | ".join([*first, *(_cell(points[name]) for name in COLUMNS)]) + " |"
-
-
-def table(results: Sequence[CellResult], plan: Plan, part: Part) -> list[str]:
+def table(
+    results: Sequence[CellResult], plan: Plan, part: Part, columns: Mapping[str, str] = COLUMNS
+) -> list[str]:
     """Markdown lines: a row per proportion and method, then the average over proportions."""
+
+    def row(first: Sequence[str], points: dict[str, Point]) -> str:
+        return "| " + " | ".join([*first, *(_cell(points[name]) for name in columns)]) + " |"
+
     found = summarise(results, part)
     lines = [
-        "| " + " | ".join(["known", "method", *COLUMNS.values()]) + " |",
-        "| --- | --- " + "| ---: " * len(COLUMNS) + "|",
+        "| " + " | ".join(["known", "method", *columns.values()]) + " |",
+        "| --- | --- " + "| ---: " * len(columns) + "|",
     ]
     for known in plan.known:
-        lines += [_row([f"{100 * known:g} %", name], found[name, known]) for name in plan.methods]
+        lines += [row([f"{100 * known:g} %", name], found[name, known]) for name in plan.methods]
     if len(plan.known) > 1:
-        lines += [_row(["average", name], points) for name, points in averages(results, part).items()]
+        lines += [row(["average", name], points) for name, points in averages(results, part).items()]
+    return lines
+
+
+def gains(results: Sequence[CellResult], plan: Plan, part: Part) -> list[str]:
+    """Markdown lines: mAP gained over the floor, seed by seed; none without the floor or another method."""
+    others = [name for name in plan.methods if name != FLOOR]
+    if FLOOR not in plan.methods or not others:
+        return []
+    score = {(r.cell.method, r.cell.known, r.cell.seed): getattr(r, part)["map"] for r in results}
+
+    def gain(name: str, known: float) -> str:
+        pairs = [(score[name, known, seed], score[FLOOR, known, seed]) for seed in plan.seeds]
+        return " ".join("-" if None in pair else f"{100 * (pair[0] - pair[1]):+.1f}" for pair in pairs)
+
+    lines = ["| known | " + " | ".join(others) + " |", "| --- " * (len(others) + 1) + "|"]
+    lines += [
+        f"| {100 * known:g} % | " + " | ".join(gain(name, known) for name in others) + " |"
+        for known in plan.known
+    ]
     return lines
 
 
@@ -104,10 +133,12 @@ def markdown(results: Sequence[CellResult], plan: Plan, dataset: Dataset) -> str
         f"cell on its own, nested over proportions), seeds {seeds}; figures are percentages, mean ± sample "
         "standard deviation over seeds. mAP is non-interpolated unless it says so; CF1 and OF1 count a "
         "logit of at least 0. Methods choose everything on known training cells; complete labels are read by "
-        "the report alone.",
+        f"the report alone. Category vectors of an attention: {plan.category_vectors}.",
     ]
     for part, title in _PARTS.items():
-        lines += ["", f"## {title}", "", *table(results, plan, part)]
+        lines += ["", f"## {title}", "", *table(results, plan, part, ALL_COLUMNS)]
+        if gained := gains(results, plan, part):
+            lines += ["", f"mAP gained over `{FLOOR}`, each seed:", "", *gained]
     lines += ["", "![mAP by known proportion](results.png)", "", "## Methods", "", *_seconds(results, plan)]
     return "\n".join(lines) + "\n"
 
@@ -130,6 +161,7 @@ def as_json(results: Sequence[CellResult], plan: Plan, dataset: Dataset) -> dict
             "categories": list(dataset.categories),
         },
         "backbone": plan.backbone,
+        "category_vectors": plan.category_vectors,
         "training": plan.training.to_dict(),
         "methods": {name: METHODS[name].about for name in plan.methods},
         "seeds": list(plan.seeds),

@@ -122,12 +122,12 @@ def prototype_blend(
 
 
 class BlendWeight(nn.Module):
-    """lambda, the share of itself an image keeps: `fixed`, drawn from Beta(b, b), or `learnable` through a
-    sigmoid.
+    """lambda, the share of itself an image keeps: `fixed`, drawn from Beta(b, b), `learnable` through a
+    sigmoid, or learned as it stands and `clamped` to [0, 1] in place before each use (the published form).
     """
 
     def __init__(
-        self, how: Literal["fixed", "beta", "learnable"], *, start: float = 0.5, beta: float = 2.0
+        self, how: Literal["fixed", "beta", "learnable", "clamped"], *, start: float = 0.5, beta: float = 2.0
     ) -> None:
         super().__init__()
         if not 0.0 <= start <= 1.0 or (how == "learnable" and start in (0.0, 1.0)):
@@ -137,8 +137,8 @@ class BlendWeight(nn.Module):
         self.how, self.beta = how, beta
         value = torch.tensor(start)
         self.value: Tensor
-        if how == "learnable":
-            self.value = nn.Parameter(torch.logit(value))
+        if how in ("learnable", "clamped"):
+            self.value = nn.Parameter(torch.logit(value) if how == "learnable" else value)
         else:
             self.register_buffer("value", value)
 
@@ -146,6 +146,10 @@ class BlendWeight(nn.Module):
         """A scalar tensor in [0, 1]."""
         if self.how == "learnable":
             return torch.sigmoid(self.value)
+        if self.how == "clamped":
+            with torch.no_grad():
+                self.value.clamp_(0.0, 1.0)
+            return self.value.clone()  # the graph keeps the copy, so that a later clamp cannot spoil it
         if self.how == "fixed":
             return self.value
         # torch's Beta takes no generator, so a seeded uniform goes through the quantile function.

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from dsrb_core.mixing import VOTE, fit_weights
 from dsrb_core.platt import NEUTRAL, fit_curve
 
 Float = npt.NDArray[np.float64]
@@ -202,14 +203,11 @@ def fit_combiner(
     given = np.full(len(model), np.nan) if neighbours is None else np.asarray(neighbours, np.float64)
     shift = np.nan_to_num(given - logit(base)[own])
     design = np.stack([np.clip(model, -LIMIT, LIMIT), np.ones(len(model)), shift], axis=1).astype(np.float64)
-    scale, _, weight = fit_curve(design, signs, centre=NEUTRAL, cells=10.0)
     # One ratio of neighbours to model for all categories: per category it is mostly noise (docs/results.md).
-    # Instance features were learned with these labels, so their votes look better here than they are: they
-    # never outweigh a model that is of use.
-    ratio = min(weight / scale, max(1.0, 0.5 / scale))
+    (ratio,) = fit_weights(design[:, 0], shift[:, None], logit(base)[own], signs, usual=(VOTE,))
     design[:, 0] += ratio * design[:, 2]
     design[:, 2] = 0.0
-    pooled = fit_curve(design, signs, centre=np.array([scale, 0.0, 0.0]), cells=10.0)
+    pooled = fit_curve(design, signs, centre=NEUTRAL, cells=10.0)
     curves = np.tile(pooled, (n_categories, 1))
     for column in np.unique(own):
         rows = own == column
@@ -222,29 +220,6 @@ def fit_combiner(
         temperature=temperature,
         strength=strength,
         k=k,
-    )
-
-
-def fit_with_neighbours(
-    model_logits: Floats, similarities: Floats, states: Ints, labels: Ints, columns: Ints, *, prior: Floats
-) -> Combiner:
-    """Choose how neighbours vote and fit the combiner, on M held-out cells.
-
-    `similarities` and `states` (M, k) of each cell's neighbours, itself left out; `prior` (C,); the rest, and
-    the errors, as in `fit_combiner`.
-    """
-    base = np.asarray(prior)[columns]
-    temperature, strength = choose_neighbour_settings(similarities, states, labels, prior=base)
-    return fit_combiner(
-        model_logits,
-        neighbour_logits(similarities, states, prior=base, temperature=temperature, strength=strength),
-        labels,
-        columns,
-        len(prior),
-        prior=prior,
-        temperature=temperature,
-        strength=strength,
-        k=np.shape(similarities)[1],
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dsrb_core.config import DSRBConfig
 from dsrb_core.model import DSRB
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -51,8 +51,8 @@ def save_model(model: DSRB, folder: Path) -> None:
 def load_model(folder: Path, device: str | torch.device = "cpu") -> DSRB:
     """Read what `save_model` wrote, in evaluation mode on `device`.
 
-    ValueError when the format is newer, the weights do not have the digest of the configuration, or they do
-    not fit it; FileNotFoundError when a file is missing.
+    ValueError when the format is newer, the weights do not have the digest of the configuration, they do not
+    fit it, or the configuration lacks something; FileNotFoundError when a file is missing.
     """
     about = json.loads((folder / CONFIG).read_text())
     if about.get("format") != FORMAT:
@@ -60,23 +60,29 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> DSRB:
             f"The model in {folder.name} has the format {about.get('format')}, this version reads {FORMAT}."
         )
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    if digest != about["sha256"]:
+    if digest != about.get("sha256"):
         raise ValueError(
             f"The weights in {folder.name} are damaged: their digest is not the one written beside them."
         )
+    try:
+        model = _empty(about)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"The weights in {folder.name} do not fit their configuration.") from error
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"The configuration in {folder.name} is not one of a model.") from error
+    return model.to(device).eval()
+
+
+def _empty(about: dict[str, Any]) -> DSRB:
     words = about["word_features"]
-    model = DSRB(
+    return DSRB(
         features=about["features"],
         grid=(about["grid"][0], about["grid"][1]),
         categories=about["categories"],
         config=DSRBConfig.from_dict(about["config"]),
         words=None if words is None else torch.zeros(about["categories"], words),
     )
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        raise ValueError(f"The weights in {folder.name} do not fit their configuration.") from error
-    return model.to(device).eval()
 
 
 def save_training(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

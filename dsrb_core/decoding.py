@@ -31,6 +31,17 @@ def decode(path: Path, *, size: int) -> Pixels:
 
     Raises ValueError with the reason in one clause when the file is missing or no readable picture.
     """
+    picture = np.array(read_picture(path, size=size))
+    channels_first = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    resized = interpolate(channels_first, size=(size, size), mode="bilinear", antialias=True)[0]
+    return np.ascontiguousarray(resized.numpy())
+
+
+def read_picture(path: Path, *, size: int) -> Image.Image:
+    """A picture upright, in RGB; large JPEGs at a fraction, but at least twice `size` pixels.
+
+    ValueError with the reason in one clause when the file is missing or no readable picture.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -39,12 +50,9 @@ def decode(path: Path, *, size: int) -> Pixels:
         with Image.open(BytesIO(data), formats=FORMATS) as opened:
             # Large JPEGs decode at a fraction; twice the wanted size leaves the resize something to average.
             opened.draft("RGB", (2 * size, 2 * size))
-            picture = np.array(_as_rgb(ImageOps.exif_transpose(opened)))
+            return _as_rgb(ImageOps.exif_transpose(opened))
     except UNREADABLE as error:
         raise ValueError(f"the picture cannot be decoded ({_clause(error)})") from error
-    channels_first = torch.from_numpy(picture).permute(2, 0, 1)[None]
-    resized = interpolate(channels_first, size=(size, size), mode="bilinear", antialias=True)[0]
-    return np.ascontiguousarray(resized.numpy())
 
 
 def _clause(error: BaseException) -> str:

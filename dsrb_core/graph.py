@@ -9,10 +9,13 @@ class GatedGraph(nn.Module):
 
     a_c = [sum_j A_cj h_j ; sum_j A_jc h_j], z, r = sigma(W a + U h), h~ = tanh(W_h a + U_h (r * h)), h <- (1
     - z) h + z h~, weights shared over nodes and steps, h0 = f (through one linear map when H differs from D).
-    `adjacency` (C, C) must be finite (`labels.cooccurrence` always is); ValueError otherwise.
+    `adjacency` (C, C) must be finite (`labels.cooccurrence` always is); ValueError otherwise. `self_bias`
+    gives every U a bias too, as published; the function is the same, W's bias already moves z, r and h~.
     """
 
-    def __init__(self, adjacency: Tensor, *, dim: int, hidden: int, steps: int) -> None:
+    def __init__(
+        self, adjacency: Tensor, *, dim: int, hidden: int, steps: int, self_bias: bool = False
+    ) -> None:
         super().__init__()
         if adjacency.ndim != 2 or adjacency.shape[0] != adjacency.shape[1]:
             raise ValueError(f"adjacency must be square, not {tuple(adjacency.shape)}.")
@@ -23,8 +26,8 @@ class GatedGraph(nn.Module):
         self.register_buffer("adjacency", adjacency.detach().float().clone())
         self.enter: nn.Module = nn.Identity() if hidden == dim else nn.Linear(dim, hidden, bias=False)
         self.from_neighbours = nn.Linear(2 * hidden, 3 * hidden)
-        self.from_self = nn.Linear(hidden, 2 * hidden, bias=False)
-        self.from_reset = nn.Linear(hidden, hidden, bias=False)
+        self.from_self = nn.Linear(hidden, 2 * hidden, bias=self_bias)
+        self.from_reset = nn.Linear(hidden, hidden, bias=self_bias)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Nodes h (B, C, H) after T steps."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dsrb_core.baselines import fit_floor
+from dsrb_core.category_vectors import Vectors
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.frame import Frame
 from dsrb_core.labels import Labels, check_trainable
@@ -20,7 +21,7 @@ from dsrb_core.residual_methods import ResidualMethod, SARBStages
 from dsrb_core.sst import SSTStages
 from dsrb_core.tokens import MapSource
 
-__all__ = ["METHODS", "Method", "PooledMethod", "method"]
+__all__ = ["METHODS", "Method", "PooledMethod", "method", "with_category_vectors"]
 
 PooledFit = Callable[[Tensor, Labels, TrainConfig], Callable[[Tensor], Tensor]]
 """Features (n, F) in the frame and labels (n, C) -> a function from features to logits."""
@@ -79,7 +80,13 @@ def _head(mode: str) -> PooledFit:
 
 
 _NO_BLENDING = {"instance_weight": 0.0, "prototype_weight": 0.0}
-_PUBLISHED = {"partner": "reversal", "targets": "soft", "negative_pairs": True}
+_PUBLISHED = {
+    "partner": "reversal",
+    "targets": "soft",
+    "negative_pairs": True,
+    "graph": True,
+    "contrastive_weight": 0.05,
+}
 _PAPER_HEAD = {
     "attention_start": 0.0,
     "graph_dim": 128,  # = dim: no projection before the graph
@@ -100,6 +107,22 @@ def _registered(*methods: Method) -> Mapping[str, Method]:
     return MappingProxyType({method.name: method for method in methods})
 
 
+_ABLATIONS = tuple(
+    ResidualMethod(name, about, _options(**changed), gate=0.5)
+    for name, about, changed in (
+        ("dsrb-half", "dsrb with gate 0.5, whatever the held-out cells say", {}),
+        ("dsrb-no-blending", "dsrb-half without blending", _NO_BLENDING),
+        ("dsrb-no-instance", "dsrb-half without instance blending", {"instance_weight": 0.0}),
+        ("dsrb-no-prototypes", "dsrb-half without prototype blending", {"prototype_weight": 0.0}),
+        ("dsrb-graph", "dsrb-half with the graph", {"graph": True}),
+        ("dsrb-contrastive", "dsrb-half with the contrastive term", {"contrastive_weight": 0.05}),
+        ("dsrb-tokens", "dsrb-half, instances exchange locations", {"blending": "tokens"}),
+        ("dsrb-mean-prototypes", "dsrb-half with one prototype a category", {"prototypes": "mean"}),
+        ("dsrb-kmeans", "dsrb-half with 10 K-means prototypes", {"prototypes": "kmeans"}),
+    )
+)
+
+
 METHODS: Mapping[str, Method] = _registered(
     PooledMethod("linear", "L2 logistic regression on pooled features, the floor", _linear),
     PooledMethod("knn", "cosine vote of known cells, temperature by held-out known cells", _neighbours),
@@ -111,12 +134,12 @@ METHODS: Mapping[str, Method] = _registered(
     ResidualMethod(
         "csrl",
         "floor + semantic attention and graph (SSGRL), no blending, gate 1",
-        _options(**_NO_BLENDING, contrastive_weight=0.0),
+        _options(**_NO_BLENDING, graph=True),
     ),
     ResidualMethod(
         "sst",
         "csrl + pseudo-labels within and across images, gate 1",
-        _options(**_NO_BLENDING, negative_pairs=True),
+        _options(**_NO_BLENDING, graph=True, contrastive_weight=0.05, negative_pairs=True),
         stages=SSTStages,
     ),
     ResidualMethod(
@@ -125,7 +148,7 @@ METHODS: Mapping[str, Method] = _registered(
         _options(**_PUBLISHED, prototypes="kmeans", clusters=10),
         stages=SARBStages,
     ),
-    ResidualMethod("dsrb", "this library's default, gate by held-out known cells", always=False),
+    ResidualMethod("dsrb", "this library's default, gate by held-out known cells", gate=None),
     NeighbourMethod(
         "linear+neighbours", "linear and the vote of decided instances", residual=False, propagation=False
     ),
@@ -138,21 +161,19 @@ METHODS: Mapping[str, Method] = _registered(
     NeighbourMethod(
         "assistant", "the default: dsrb, propagation and the vote of decided instances", residual=True
     ),
-    ResidualMethod("dsrb-always", "dsrb with gate 1, whatever the held-out cells say"),
-    ResidualMethod("dsrb-tokens", "dsrb-always, instances exchange locations", _options(blending="tokens")),
-    ResidualMethod("dsrb-no-graph", "dsrb-always without the graph", _options(graph=False)),
-    ResidualMethod(
-        "dsrb-no-instance", "dsrb-always without instance blending", _options(instance_weight=0.0)
+    NeighbourMethod(
+        "linear+context",
+        "linear+propagation and the picture's own known cells (hidden cells only)",
+        residual=False,
+        context=True,
     ),
-    ResidualMethod(
-        "dsrb-no-prototypes", "dsrb-always without prototype blending", _options(prototype_weight=0.0)
+    NeighbourMethod(
+        "assistant+context",
+        "assistant and the picture's own known cells (hidden cells only)",
+        residual=True,
+        context=True,
     ),
-    ResidualMethod(
-        "dsrb-no-contrastive", "dsrb-always without the contrastive term", _options(contrastive_weight=0.0)
-    ),
-    ResidualMethod(
-        "dsrb-mean-prototypes", "dsrb-always with one prototype a category", _options(prototypes="mean")
-    ),
+    *_ABLATIONS,
     ResidualMethod(
         "dsrb-paper-head",
         "floor + DSRB with the published switches, gate 1",
@@ -161,15 +182,7 @@ METHODS: Mapping[str, Method] = _registered(
 )
 
 
-ABLATIONS = (
-    "dsrb-always",
-    "dsrb-tokens",
-    "dsrb-no-graph",
-    "dsrb-no-instance",
-    "dsrb-no-prototypes",
-    "dsrb-no-contrastive",
-    "dsrb-mean-prototypes",
-)
+ABLATIONS = tuple(one.name for one in _ABLATIONS)
 """Methods that differ from the default in one part, the residual always on so that the part can be seen."""
 
 
@@ -178,3 +191,10 @@ def method(name: str) -> Method:
     if name not in METHODS:
         raise ValueError(f"There is no method {name!r}; there are {', '.join(METHODS)}.")
     return METHODS[name]
+
+
+def with_category_vectors(chosen: Method, vectors: Vectors | None) -> Method:
+    """The method with category vectors (C, S) for its attention; one without an attention stays as it is."""
+    if isinstance(chosen, ResidualMethod) or (isinstance(chosen, NeighbourMethod) and chosen.residual):
+        return replace(chosen, category_vectors=vectors)
+    return chosen

@@ -3,24 +3,29 @@
 Letters: N images, C categories, D token features, M held-out cells.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from dsrb_core.calibration import category_prior, fit_with_neighbours, neighbour_logits
+from dsrb_core.calibration import neighbour_logits
 from dsrb_core.config import DSRBConfig, TrainConfig
+from dsrb_core.context import Context, fit_context, surprise
+from dsrb_core.crossfit import NEIGHBOURS, Mix, fit_mix, hear
 from dsrb_core.labels import Labels, check_trainable
 from dsrb_core.method import OnEpoch, Rows, Scores, Subset, scattered
 from dsrb_core.model import DSRB
 from dsrb_core.predictor import predict
-from dsrb_core.propagation import smooth
+from dsrb_core.propagation import propagate
+from dsrb_core.reports import Folds, Holdout
+from dsrb_core.similar import nearest
 from dsrb_core.stages import Stages
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import FitResult, fit
 
-NEIGHBOURS = 20
+INSTANCE_DIM = 64  # numbers of an instance that are compared; 128 and 256 are no better (docs/results.md)
 Array = npt.NDArray[np.float32]
 
 
@@ -30,12 +35,16 @@ class NeighbourMethod:
 
     `residual`: the model is DSRB with its gate; otherwise the linear floor alone, and nothing is trained by
     gradient steps. `propagation`: similar unknown cells speak too, with the model's own probability.
+    `context`: a picture's known cells speak about its others.
+    `category_vectors` (C, S) of the residual's attention: None = learned ones.
     """
 
     name: str
     about: str
     residual: bool
     propagation: bool = True
+    context: bool = False
+    category_vectors: Array | None = field(default=None, compare=False, repr=False)
 
     def fit_predict(
         self,
@@ -50,123 +59,137 @@ class NeighbourMethod:
     ) -> Scores:
         """See `Method`."""
         part, partial = Subset(source, train_rows), check_trainable(labels[train_rows])
-        learnt = _with_residual if self.residual else _floor_alone
-        model, held = learnt(part, partial, replace(training, seed=seed), on_epoch)
+        options = replace(training, seed=seed)
+        if self.residual:
+            result = fit(
+                part,
+                partial,
+                config=DSRBConfig(),
+                training=options,
+                on_epoch=on_epoch,
+                category_vectors=self.category_vectors,
+            )
+            learnt = Learnt.of(result)
+        else:
+            learnt = _floor_alone(part, partial, options, on_epoch)
         rows = np.concatenate([train_rows, test_rows])
         found = suggested(
-            model, source, rows, partial, held, propagation=self.propagation, device=training.device
+            learnt,
+            Subset(source, rows),
+            partial,
+            propagation=self.propagation,
+            context=self.context,
+            training=options,
         )
         return scattered(len(source), rows, found)
 
 
 @dataclass(frozen=True)
-class Held:
-    """Known cells with logits of models that never saw them: rows (M,) of the training part, columns (M,)."""
+class Learnt:
+    """A model with its held-out cells and the folds of its floor."""
 
-    rows: Rows
-    columns: npt.NDArray[np.int64]
-    logits: Array
+    model: DSRB
+    holdout: Holdout
+    folds: Folds
 
     @classmethod
     def of(cls, result: FitResult) -> Self:
-        """The cells a run of `fit` has held out."""
-        held = result.holdout
-        return cls(held.rows, held.columns, held.model_logits)
+        """What a run of `fit` has left; ValueError when it was cancelled before there was a floor."""
+        if result.folds is None:
+            raise ValueError("The run was cancelled before anything was learnt.")
+        return cls(result.model, result.holdout, result.folds)
 
 
 def suggested(
-    model: DSRB,
+    learnt: Learnt,
     source: MapSource,
-    rows: Rows,
     labels: Labels,
-    held: Held,
     *,
+    training: TrainConfig,
     propagation: bool = True,
-    device: str = "cpu",
+    context: bool = False,
 ) -> Array:
-    """What the assistant makes of a trained model: logits (len(rows), C), propagated and with neighbours.
+    """What the assistant makes of a trained model: logits (N, C) for all rows of `source`.
 
-    `labels` (n, C) are those of the first n rows, the training part.
+    `labels` (n, C) are those of the first n rows, the training part: only they speak and vote.
     """
-    parts = list(predict(model, source, rows=rows, device=device))
+    parts = list(predict(learnt.model, source, explain=False, device=training.device))
     logits = np.concatenate([one.logits for one in parts])
-    instances = np.concatenate([one.instances.astype(np.float16) for one in parts])
-    if propagation:
-        logits, held = _smoothed(logits, instances, labels, held)
-    return combined(logits, instances, labels, held)
-
-
-def _smoothed(
-    logits: Array, instances: npt.NDArray[np.floating], labels: Labels, held: Held
-) -> tuple[Array, Held]:
+    instances = np.concatenate([one.instances[..., :INSTANCE_DIM].astype(np.float16) for one in parts])
+    training_part = Subset(source, np.arange(len(labels), dtype=np.int64))
+    heard = hear(
+        learnt.model,
+        training_part,
+        labels,
+        learnt.holdout,
+        learnt.folds,
+        dim=INSTANCE_DIM,
+        seed=training.seed,
+    )
+    assert heard is not None  # nobody can stop it
+    found = (
+        fit_context(learnt.folds.logits, labels[learnt.folds.rows], learnt.folds.parts) if context else None
+    )
+    mix = fit_mix(
+        heard,
+        learnt.holdout,
+        labels,
+        propagation=propagation,
+        context=None if found is None else _held_context(found, learnt),
+    )
     everywhere = np.zeros(logits.shape, dtype=np.int8)
     everywhere[: len(labels)] = labels
-    found = smooth(
-        instances,
-        logits,
-        everywhere,
-        held=(held.rows, held.columns),
-        held_logits=held.logits,
-        candidates=len(labels),
-    )
-    assert found is not None  # nobody can stop it
-    return found.logits, replace(held, logits=found.held_logits)
+    mixed = logits
+    if mix.propagation > 0:
+        shifts = propagate(instances, logits, everywhere, candidates=len(labels))
+        assert shifts is not None
+        mixed = logits + np.float32(mix.propagation) * shifts
+    if found is not None:
+        mixed = mixed + np.float32(mix.context) * _context(found, learnt, logits, everywhere)
+    return combined(mixed, instances, labels, mix)
 
 
-def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels, held: Held) -> Array:
+def _held_context(context: Context, learnt: Learnt) -> Array:
+    """Shifts (M,) of the held-out cells."""
+    rows = np.searchsorted(learnt.folds.rows, learnt.holdout.rows)
+    return context.shifts[rows, learnt.holdout.columns]
+
+
+def _context(context: Context, learnt: Learnt, logits: Array, labels: Labels) -> Array:
+    """Shifts (N, C): what a known cell has surprised is measured by the floor that had not seen it."""
+    unseen = logits.copy()
+    unseen[learnt.folds.rows] = learnt.folds.logits
+    return surprise(unseen, labels) @ context.weights.T
+
+
+def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels, mix: Mix) -> Array:
     """Logits (N, C) of model and neighbours; the first len(labels) rows are the training part.
 
     `instances` (N, C, D). Only cells known in `labels` vote, never on themselves.
     """
-    prior = category_prior((labels == 1).sum(axis=0), (labels == -1).sum(axis=0))
-    similar = np.full((*logits.shape, NEIGHBOURS), -np.inf, dtype=np.float32)
-    states = np.zeros(similar.shape, dtype=np.int8)
+    combiner = mix.combiner
+    votes = np.empty(logits.shape, dtype=np.float32)
     for column in range(logits.shape[1]):
-        _nearest(instances[:, column], labels[:, column], similar[:, column], states[:, column])
-    cells = (held.rows, held.columns)
-    combiner = fit_with_neighbours(
-        held.logits, similar[cells], states[cells], labels[cells], held.columns, prior=prior
-    )
-    votes = neighbour_logits(
-        similar, states, prior=prior, temperature=combiner.temperature, strength=combiner.strength
-    )
+        decided = np.flatnonzero(labels[:, column])
+        vectors = torch.from_numpy(instances[:, column])
+        similar, where = nearest(vectors, torch.from_numpy(decided), NEIGHBOURS)
+        votes[:, column] = neighbour_logits(
+            similar.numpy(),
+            labels[decided, column][where.numpy()],
+            prior=combiner.prior[column],
+            temperature=combiner.temperature,
+            strength=combiner.strength,
+        )
     return combiner.logit(np.arange(logits.shape[1])[None], logits, votes).astype(np.float32)
-
-
-def _nearest(
-    vectors: npt.NDArray[np.floating],
-    known: npt.NDArray[np.int8],
-    similar: Array,
-    states: npt.NDArray[np.int8],
-) -> None:
-    """Fill similarities and states (N, k) of one category's nearest known instances, each without itself."""
-    decided = np.flatnonzero(known)
-    if len(decided) < 2:
-        return
-    centred = vectors.astype(np.float32)
-    centred = centred - centred[decided].mean(axis=0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
-    near = unit @ unit[decided].T
-    near[decided, np.arange(len(decided))] = -np.inf
-    k = min(NEIGHBOURS, len(decided) - 1)
-    top = np.argpartition(-near, k - 1, axis=1)[:, :k]
-    similar[:, :k] = np.take_along_axis(near, top, axis=1)
-    states[:, :k] = known[decided][top]
-
-
-def _with_residual(
-    source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None
-) -> tuple[DSRB, Held]:
-    result = fit(source, labels, config=DSRBConfig(), training=training, on_epoch=on_epoch)
-    return result.model, Held.of(result)
 
 
 def _floor_alone(
     source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None
-) -> tuple[DSRB, Held]:
+) -> Learnt:
     stages = Stages(source, labels, DSRBConfig(), training, on_epoch=on_epoch)
     stages.read()
     floor = stages.fit_floor(stages.labels, training.floor_l2)
     rows, columns = np.nonzero(stages.labels)
     logits = floor.out_of_fold.cpu().numpy()[rows, columns]
-    return stages.start(floor).eval(), Held(stages.rows[rows], columns, logits)
+    held = Holdout(stages.rows[rows], columns, stages.labels[rows, columns], logits, logits)
+    return Learnt(stages.start(floor).eval(), held, Folds.of(stages.rows, floor))

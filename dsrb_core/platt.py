@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 Float = npt.NDArray[np.float64]
 
-NEUTRAL: Float = np.array([1.0, 0.0, 0.3])
-"""Scale, offset and neighbour weight before any cell has been seen."""
+NEUTRAL: Float = np.array([1.0, 0.0, 0.0])
+"""Scale, offset and what is added by neighbours before any cell has been seen."""
 LOWER: Float = np.array([0.05, -np.inf, 0.0])
 """The curve rises with the model's logit and never falls with the neighbours'."""
 
@@ -36,7 +36,9 @@ def fit_curve(
     for held in ((), (0,), (2,), (0, 2)):
         free = np.ones(3, bool)
         free[list(held)] = False
-        found = _newton(design, labels, centre=centre, pull=pull, free=free)
+        bound = np.where(np.isfinite(LOWER), LOWER, centre)
+        start = np.where(free, np.maximum(centre, LOWER), bound)
+        found = newton(design, labels, start=start, centre=centre, pull=pull, free=free)
         if (found < LOWER).any():
             continue
         loss = _loss(design, signs, found, centre=centre, pull=pull)
@@ -58,18 +60,27 @@ def _loss(design: Float, signs: Float, curve: Float, *, centre: Float, pull: Flo
     return float(np.logaddexp(0.0, -signs * (design @ curve)).sum()) + penalty
 
 
-def _newton(
-    design: Float, labels: npt.NDArray[np.integer], *, centre: Float, pull: Float, free: npt.NDArray[np.bool_]
+def newton(
+    design: Float,
+    labels: npt.NDArray[np.integer],
+    *,
+    start: Float,
+    centre: Float,
+    pull: Float,
+    free: npt.NDArray[np.bool_],
 ) -> Float:
-    """Damped Newton over the free entries, the others held at their bound."""
-    signs = np.asarray(labels, np.float64)
-    curve = np.where(free, np.maximum(centre, LOWER), np.where(np.isfinite(LOWER), LOWER, centre))
+    """The curve (P,) with the least log loss of `labels` (M,) on `design` (M, P), by damped Newton steps.
+
+    `pull` (P,) is the curvature of the quadratic penalty about `centre`; entries that are not `free` stay
+    where they start. Convex, hence one answer.
+    """
+    signs, curve = np.asarray(labels, np.float64), start.copy()
     loss = _loss(design, signs, curve, centre=centre, pull=pull)
     for _ in range(50):
         p = 0.5 * (1 + np.tanh(0.5 * (design @ curve)))
         gradient = design.T @ (p - (signs > 0)) + pull * (curve - centre)
         hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(pull)
-        step = np.zeros(3)
+        step = np.zeros(len(curve))
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
         size = 1.0
         while size > 1e-6:

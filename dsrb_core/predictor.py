@@ -50,10 +50,12 @@ def predict(
     *,
     rows: Rows | None = None,
     batch_size: int = 64,
+    explain: bool = True,
     device: str | torch.device = "cpu",
 ) -> Iterator[Prediction]:
     """Predictions for `rows` of a source (all by default), in order, a batch at a time.
 
+    Without `explain` the relevance is left out, (B, C, 0).
     ValueError when the source's maps do not fit the model, or `batch_size` is below 1.
     """
     if batch_size < 1:
@@ -66,17 +68,21 @@ def predict(
         )
     chosen = np.arange(len(source), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
     model = model.to(device).eval()
-    return _predictions(model, source, chosen, batch_size)
+    return _predictions(model, source, chosen, batch_size, explain)
 
 
-def _predictions(model: DSRB, source: MapSource, rows: Rows, batch_size: int) -> Iterator[Prediction]:
+def _predictions(
+    model: DSRB, source: MapSource, rows: Rows, batch_size: int, explain: bool
+) -> Iterator[Prediction]:
     for low in range(0, len(rows), batch_size):
         part = rows[low : low + batch_size]
         with torch.inference_mode():
             maps = read_maps(source, part).to(model.gate.device)
             output: ModelOutput = model(maps)
             instances = model.instances(output.tokens)
-            where = relevance(model.contributions(maps), output.attention, model.gate)
+            where = output.attention[..., :0]
+            if explain:
+                where = relevance(model.contributions(maps), output.attention, model.gate)
         yield Prediction(
             part, _array(output.logits), _array(output.vectors), _array(instances), _array(where)
         )

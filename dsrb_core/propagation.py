@@ -9,29 +9,25 @@ category-specific space). One step only: further rounds fed with their own resul
 Letters: N images, C categories, D instance features, S speaking images, k neighbours.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from dsrb_core.calibration import category_prior, logit
 from dsrb_core.labels import Labels
-from dsrb_core.metrics import average_precision
+from dsrb_core.similar import nearest
 
 Array = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-WEIGHTS = (0.5, 1.0, 2.0)
 _NEIGHBOURS = 30
 _TEMPERATURE = 0.2  # of the cosine
 _STRENGTH = 0.3  # the prior counts for so many identical neighbours
 _WORK = 5e12  # most multiplications N x C x S x D: the number of speakers falls where a set is very large
 _SPEAKERS = (512, 8192)  # fewest and most
-_CHUNK = 1000  # images compared at a time: bounds memory by _CHUNK x S
 
 
 def speakers(images: int, categories: int, dim: int) -> Rows:
@@ -68,93 +64,33 @@ def propagate(
     if len(speaking) < 2:
         return shifts
     prior = category_prior((labels == 1).sum(axis=0), (labels == -1).sum(axis=0))
-    believed = 0.5 * (1 + np.tanh(0.5 * logits[speaking].astype(np.float32)))
-    believed = np.where(labels[speaking] == 0, believed, (labels[speaking] > 0)).astype(np.float32)
+    believed = beliefs(logits[speaking], labels[speaking])
+    where = torch.from_numpy(speaking)
     for column in range(categories):
         if should_stop is not None and should_stop():
             return None
         vectors = torch.from_numpy(instances[:, column].astype(np.float32))
-        shares = _shares(
-            vectors, speaking, torch.from_numpy(believed[:, column].copy()), float(prior[column])
-        )
-        shifts[:, column] = logit(shares.numpy()) - logit(float(prior[column]))
+        shifts[:, column] = shift(vectors, where, believed[:, column], prior=float(prior[column]))
         if on_category is not None:
             on_category(column + 1)
     return shifts
 
 
-def _shares(vectors: Tensor, speaking: Rows, believed: Tensor, prior: float) -> Tensor:
-    """The smoothed share of positives (N,) among each instance's nearest speakers; vectors (N, D)."""
-    where = torch.from_numpy(speaking)
-    unit = F.normalize(vectors - vectors[where].mean(dim=0), dim=1)
-    others = unit[where].T.contiguous()
-    place = torch.full((len(unit),), -1)
-    place[where] = torch.arange(len(where))
-    k = min(_NEIGHBOURS, len(where) - 1)
-    parts = []
-    for low in range(0, len(unit), _CHUNK):
-        near = unit[low : low + _CHUNK] @ others
-        own = place[low : low + _CHUNK]
-        asked = torch.nonzero(own >= 0)[:, 0]
-        near[asked, own[asked]] = -torch.inf  # nobody speaks for themselves
-        top = near.topk(k, dim=1)
-        weight = torch.exp((top.values - 1) / _TEMPERATURE)
-        total = (weight * believed[top.indices]).sum(dim=1) + _STRENGTH * prior
-        parts.append(total / (weight.sum(dim=1) + _STRENGTH))
-    return torch.cat(parts)
+def beliefs(logits: Array, labels: Labels) -> Array:
+    """What each cell says, in [0, 1], of the same shape: its answer where known, else the model's belief."""
+    believed = 0.5 * (1 + np.tanh(0.5 * logits.astype(np.float32)))
+    return np.where(labels == 0, believed, labels > 0).astype(np.float32)
 
 
-def choose_weight(
-    logits: Array, shifts: Array, held: Labels, *, weights: Sequence[float] = WEIGHTS, margin: float = 0.003
-) -> float:
-    """How much of the shift to add: the weight with the best mAP on held-out cells, 0 unless it helps.
+def shift(
+    vectors: Tensor, speaking: Tensor, believed: Array, *, prior: float, asked: Tensor | None = None
+) -> Array:
+    """The shift of one category's cells (Q,): vectors (N, D), speakers (S,) with their `believed` (S,).
 
-    `logits` and `shifts` (N, C), `held` (N, C) with 0 for every cell that the logits have seen. The mean gain
-    over categories has to reach `margin` and one standard error.
+    `asked` (Q,) are row numbers, all rows by default; `prior` the category's share of positives.
     """
-    base = average_precision(logits, held)
-    best, chosen = 0.0, 0.0
-    for weight in weights:
-        gain = average_precision(logits + np.float32(weight) * shifts, held) - base
-        gain = gain[~np.isnan(gain)]
-        if not gain.size:
-            continue
-        error = float(gain.std(ddof=1) / gain.size**0.5) if gain.size > 1 else 0.0
-        if gain.mean() > best and gain.mean() >= max(margin, error):
-            best, chosen = float(gain.mean()), weight
-    return chosen
-
-
-@dataclass(frozen=True)
-class Smoothed:
-    """Logits (N, C) with the shift added, those of the M held-out cells, and the weight that was chosen."""
-
-    logits: Array
-    held_logits: Array
-    weight: float
-
-
-def smooth(
-    instances: npt.NDArray[np.floating],
-    logits: Array,
-    labels: Labels,
-    *,
-    held: tuple[Rows, npt.NDArray[np.int64]],
-    held_logits: Array,
-    candidates: int | None = None,
-    on_category: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> Smoothed | None:
-    """`propagate`, and add of it what the held-out cells (rows (M,), columns (M,)) say is good.
-
-    `held_logits` (M,) come from models that never saw those cells. None when `should_stop` turned true.
-    """
-    shifts = propagate(
-        instances, logits, labels, candidates=candidates, on_category=on_category, should_stop=should_stop
-    )
-    if shifts is None:
-        return None
-    unseen, asked = np.zeros_like(logits, dtype=np.float32), np.zeros_like(labels)
-    unseen[held], asked[held] = held_logits, labels[held]
-    weight = np.float32(choose_weight(unseen, shifts, asked))
-    return Smoothed(logits + weight * shifts, held_logits + weight * shifts[held], float(weight))
+    similar, where = nearest(vectors, speaking, _NEIGHBOURS, asked=asked)
+    weight = torch.exp((similar - 1) / _TEMPERATURE)
+    positive = (weight * torch.from_numpy(believed)[where]).sum(dim=1) + _STRENGTH * prior
+    share = positive / (weight.sum(dim=1) + _STRENGTH)
+    return (logit(share.numpy()) - logit(prior)).astype(np.float32)

@@ -18,13 +18,14 @@ import numpy as np
 
 from dsrb_core.backbones import load_backbone
 from dsrb_core.cache import FeatureCache
+from dsrb_core.category_vectors import LEARNED, Vectors, category_vectors
 from dsrb_core.config import TrainConfig
 from dsrb_core.datasets import Dataset
 from dsrb_core.features import extract
 from dsrb_core.judging import Figures, judge
 from dsrb_core.labels import Labels, hide_labels
-from dsrb_core.method import OnEpoch, Scores
-from dsrb_core.methods import method
+from dsrb_core.method import Method, OnEpoch, Scores
+from dsrb_core.methods import method, with_category_vectors
 from dsrb_core.tokens import MapSource
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Plan:
     known: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     seeds: tuple[int, ...] = (0, 1, 2)
     backbone: str = "lite0-320"
+    category_vectors: str = LEARNED  # a source, see category_vectors.py
     training: TrainConfig = TrainConfig()  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
@@ -105,9 +107,13 @@ def scores_of(
     dataset: Dataset,
     training: TrainConfig,
     on_epoch: OnEpoch | None = None,
+    vectors: Vectors | None = None,
 ) -> Scores:
-    """Logits (N, C) of one run; of the data set only the row numbers are used."""
-    return method(cell.method).fit_predict(
+    """Logits (N, C) of one run; of the data set only the row numbers are used.
+
+    `vectors` (C, S): given category vectors for a method with an attention.
+    """
+    return with_category_vectors(method(cell.method), vectors).fit_predict(
         source, partial, dataset.train, dataset.test, seed=cell.seed, training=training, on_epoch=on_epoch
     )
 
@@ -156,20 +162,25 @@ def run_plan(
     digest: str,
     on_cell: Callable[[int, int, Cell], None] | None = None,
     on_epoch: OnEpoch | None = None,
+    vectors: Vectors | None = None,
 ) -> list[CellResult]:
     """Every cell of the plan, read from `out`/cells where an earlier run with the same options left it.
 
-    `on_cell(done, total, cell)` is told before each cell is looked at.
+    `on_cell(done, total, cell)` is told before each cell is looked at. `vectors` (C, S): the plan's category
+    vectors where the caller has made them already.
     """
+    if vectors is None:
+        vectors = category_vectors(plan.category_vectors, dataset.categories)
     cells, results = plan.cells(), list[CellResult]()
     (out / "cells").mkdir(parents=True, exist_ok=True)
     for done, cell in enumerate(cells):
         if on_cell is not None:
             on_cell(done, len(cells), cell)
-        path, identity = out / "cells" / cell.file_name, _identity(cell, plan.training, digest)
+        path = out / "cells" / cell.file_name
+        identity = _identity(cell, plan.training, digest, vectors)
         result = _read_cell(path, cell, identity)
         if result is None:
-            result = _run_cell(cell, dataset, source, plan.training, on_epoch)
+            result = _run_cell(cell, dataset, source, plan.training, on_epoch, vectors)
             about = {"format": FORMAT, "identity": identity, **asdict(result)}
             write_atomic(path, (json.dumps(about, indent=1) + "\n").encode())
         results.append(result)
@@ -177,19 +188,27 @@ def run_plan(
 
 
 def _run_cell(
-    cell: Cell, dataset: Dataset, source: MapSource, training: TrainConfig, on_epoch: OnEpoch | None
+    cell: Cell,
+    dataset: Dataset,
+    source: MapSource,
+    training: TrainConfig,
+    on_epoch: OnEpoch | None,
+    vectors: Vectors | None,
 ) -> CellResult:
     partial = partial_labels(dataset, cell.known, seed=cell.seed)
     began = time.perf_counter()
-    scores = scores_of(cell, source, partial, dataset=dataset, training=training, on_epoch=on_epoch)
+    scores = scores_of(
+        cell, source, partial, dataset=dataset, training=training, on_epoch=on_epoch, vectors=vectors
+    )
     seconds = time.perf_counter() - began
     test, hidden = judge(dataset, partial, scores)
     return CellResult(cell, test, hidden, seconds)
 
 
-def _identity(cell: Cell, training: TrainConfig, digest: str) -> str:
+def _identity(cell: Cell, training: TrainConfig, digest: str, vectors: Vectors | None) -> str:
     """SHA-256 of everything the result depends on but the code."""
-    chosen = method(cell.method)
+    chosen: Method = with_category_vectors(method(cell.method), vectors)
+    given = getattr(chosen, "category_vectors", None)
     options = getattr(chosen, "config", None)
     about = {
         "format": FORMAT,
@@ -198,6 +217,8 @@ def _identity(cell: Cell, training: TrainConfig, digest: str) -> str:
         "method": [chosen.about, None if options is None else options.to_dict()],
         "training": training.to_dict(),
     }
+    if given is not None:  # learned ones change nothing, so runs from before there were others stay valid
+        about["category_vectors"] = [list(given.shape), hashlib.sha256(given.tobytes()).hexdigest()]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 """What a training run tells while it goes and when it is done. Letters: M held-out cells, C categories."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from dsrb_core.labels import Labels
 
 if TYPE_CHECKING:
+    from dsrb_core.baselines import FloorFit, LinearFloor
     from dsrb_core.model import DSRB
 
 
@@ -57,13 +58,33 @@ class Holdout:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """The floors that have not seen a part of the known cells each, for figures that must not be flattered.
+
+    rows (n,) of the source with a known cell; parts (n, C) int8, the floor a cell was left out of, -1 where
+    it is unknown; logits (n, C) of that floor, of the whole one where unknown; floors, on the CPU.
+    """
+
+    rows: npt.NDArray[np.int64]
+    parts: npt.NDArray[np.int8]
+    logits: npt.NDArray[np.float32]
+    floors: "tuple[LinearFloor, ...]"
+
+    @classmethod
+    def of(cls, rows: npt.NDArray[np.int64], floor: "FloorFit") -> Self:
+        """The folds of a fit on the labels of `rows`."""
+        floors = tuple(replace(one, weight=one.weight.cpu(), bias=one.bias.cpu()) for one in floor.folds)
+        return cls(rows, floor.parts.cpu().numpy(), floor.out_of_fold.cpu().numpy(), floors)
+
+
+@dataclass(frozen=True)
 class FitResult:
     """What a run gave.
 
     `holdout`: with a gate above 0 the cells held out of the check; with gate 0 every known cell, out of fold.
     `category_ap` (C,): average precision of the kept model there, NaN where undefined; `heldout_map` and
-    `floor_map` are the means for model and floor. A cancelled or diverged run has a usable model whose gate
-    is 0; `stopped` says so.
+    `floor_map` are the means for model and floor. `folds` is None when there was no floor yet. A cancelled or
+    diverged run has a usable model whose gate is 0; `stopped` says so.
     """
 
     model: "DSRB"
@@ -74,11 +95,15 @@ class FitResult:
     heldout_map: float
     floor_map: float
     floor_l2: float
+    folds: Folds | None = None
 
 
 @dataclass(frozen=True)
 class Check:
-    """The best epoch of the check, the gate chosen there, and the held-out logits (M,) of that epoch."""
+    """The best epoch of the check, the gate chosen there, and the held-out logits (M,) of that epoch.
+
+    `earlier`: the cells of an earlier check, where its gate was taken over without a new one.
+    """
 
     l2: float
     score: float = float("-inf")
@@ -86,6 +111,7 @@ class Check:
     gate: float = 0.0
     floor_logits: npt.NDArray[np.float32] = field(default_factory=_none)
     residual: npt.NDArray[np.float32] = field(default_factory=_none)
+    earlier: Holdout | None = None
 
     def numbers(self) -> dict[str, Any]:
         """The scalars, JSON-ready."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dsrb_core.category_vectors import Vectors
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.labels import Labels, check_trainable
 from dsrb_core.method import OnEpoch, Rows, Scores, Subset, scattered
@@ -42,15 +43,17 @@ class SARBStages(Stages):
 class ResidualMethod:
     """A `Method` that is DSRB's floor and residual with other options.
 
-    `always`: the residual is always on with gate 1, as published; the held-out cells choose the number of
-    epochs only. `stages` exchanges parts of the training.
+    `gate`: the residual is always on with this gate (1 as published), and the held-out cells choose the
+    number of epochs only; None = they choose the gate too. `stages` exchanges parts of the training.
+    `category_vectors` (C, S): None = learned ones.
     """
 
     name: str
     about: str
     config: DSRBConfig = field(default_factory=DSRBConfig)
-    always: bool = True
+    gate: float | None = 1.0
     stages: type[Stages] | None = None
+    category_vectors: Vectors | None = field(default=None, compare=False, repr=False)
 
     def fit_predict(
         self,
@@ -65,33 +68,43 @@ class ResidualMethod:
     ) -> Scores:
         """See `Method`; RuntimeError when a published form diverged."""
         part, partial = Subset(source, train_rows), check_trainable(labels[train_rows])
-        options = replace(training, seed=seed, gates=(1.0,) if self.always else training.gates)
+        options = replace(training, seed=seed)
+        if self.gate is not None:
+            options = replace(options, gates=(self.gate,), learn_silent=True)
         if self.config.instance_weight == self.config.prototype_weight == 0:
             options = replace(options, blend_from=training.epochs)  # no prototypes for nothing
         if self.stages is not None:
-            model = _run(self.stages, part, partial, self.config, options, on_epoch)
+            model = _run(self, self.stages, part, partial, options, on_epoch)
         else:
-            result = fit(part, partial, config=self.config, training=options, on_epoch=on_epoch)
-            if self.always and result.stopped is not Stopped.FINISHED:
+            result = fit(
+                part,
+                partial,
+                config=self.config,
+                training=options,
+                on_epoch=on_epoch,
+                category_vectors=self.category_vectors,
+            )
+            if self.gate is not None and result.stopped is not Stopped.FINISHED:
                 raise RuntimeError(f"{self.name} {result.stopped}; its scores would be the linear floor's.")
             model = result.model
-        if self.always:
-            model.gate.fill_(1.0)
+        if self.gate is not None:
+            model.gate.fill_(self.gate)
         rows = np.concatenate([train_rows, test_rows])
         parts = predict(model, source, rows=rows, batch_size=training.batch_size, device=training.device)
         return scattered(len(source), rows, np.concatenate([part.logits for part in parts]))
 
 
 def _run(
+    method: ResidualMethod,
     kind: type[Stages],
     source: MapSource,
     labels: Labels,
-    config: DSRBConfig,
     training: TrainConfig,
     on_epoch: OnEpoch | None,
 ) -> DSRB:
     """What `fit` does, with exchanged stages; RuntimeError when it diverges."""
-    stages = kind(source, labels, config, training, on_epoch=on_epoch)
+    words = method.category_vectors
+    stages = kind(source, labels, method.config, training, words=words, on_epoch=on_epoch)
     progress, held = Progress(None, stages.identity), bool(stages.held.any())
     stages.read()
     check = stages.check(progress, None) if held else Check(l2=float("nan"))

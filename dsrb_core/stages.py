@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dsrb_core.baselines import FloorFit, fit_floor, log_odds
+from dsrb_core.baselines import FloorFit, LinearFloor, fit_floor, log_odds
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.labels import Labels, cooccurrence
 from dsrb_core.metrics import average_precision, nan_mean
 from dsrb_core.model import DSRB
-from dsrb_core.reports import Check, EpochReport
+from dsrb_core.reports import Check, EpochReport, Holdout
 from dsrb_core.resume import Progress, Saved, fingerprint
 from dsrb_core.splits import hold_out
 from dsrb_core.tokens import MapSource, Rows, TokenStore, check_source
@@ -79,15 +79,19 @@ class Stages:
             raise Cancelled("Training was asked to stop.")
 
     def fit_floor(self, labels: Labels, l2: tuple[float, ...]) -> FloorFit:
-        """The linear floor on `labels`, L2 by cross-fitting. Raises Cancelled."""
+        """The linear floor on `labels`, L2 by cross-fitting, from the warm start's on. Raises Cancelled."""
         if self.should_stop():
             raise Cancelled("Training was asked to stop.")
+        warm = None
+        if self.warm is not None:
+            warm = LinearFloor(self.warm.floor_weight.to(self.device), self.warm.floor_bias.to(self.device))
         found = fit_floor(
             self.features,
             labels,
             l2=l2,
             folds=self.training.floor_folds,
             seed=self.training.seed,
+            start=warm,
             should_stop=self.should_stop,
         )
         self.report(EpochReport("floor", 1, 1, {"known": found.losses[found.l2]}))
@@ -104,7 +108,8 @@ class Stages:
             return model
         model.floor_weight.copy_(floor.floor.weight)
         model.floor_bias.copy_(floor.floor.bias)
-        sample = self.tokens.read(np.unique(np.linspace(0, len(self.rows) - 1, 64).astype(np.int64)))
+        model.floor_l2.fill_(floor.l2)
+        sample = self._sample()
         model.measure_map(sample)
         if self.config.attention_start > 0:
             weights = floor.floor.weight @ self.frame.projection
@@ -148,23 +153,58 @@ class Stages:
             progress.save(learner, "checking", index + 1, check=best, history=self.history)
         return best
 
-    def learn(self, floor: FloorFit, check: Check, progress: Progress, saved: Saved | None) -> DSRB:
-        """All known cells, for as many epochs as the check found best (at least one: vectors need an
-        attention).
+    def learn(
+        self,
+        floor: FloorFit,
+        check: Check,
+        progress: Progress,
+        saved: Saved | None,
+        *,
+        gently: bool = False,
+    ) -> DSRB:
+        """All known cells, for as many epochs as the check found best.
+
+        A residual that stays silent is learnt no longer than its vectors need: one epoch, none when warm.
+        `gently`: a warm one that speaks has one epoch more, like the last of a long run.
         """
-        model, epochs = self.start(floor), max(1, check.epoch)
+        model, first, epochs = self.start(floor), 0, max(1, check.epoch)
+        if check.gate == 0 and not self.training.learn_silent:
+            epochs = 1 if self.warm is None else 0
+        elif gently and self.warm is not None:
+            first, epochs = self.training.epochs - 1, self.training.epochs
         if self.warm is not None:
             _take_over(model, self.warm)
-        learner, begin = self._learner(model, self.labels, floor, stage=1), 0
+            if self.config.attention_start > 0:
+                leaning = floor.floor.weight @ self.frame.projection
+                model.attention.lean_fresh_rows(leaning, self._sample(), spread=self.config.attention_start)
+        learner, begin = self._learner(model, self.labels, floor, stage=1), first
         if saved is not None and saved.stage == "learning":
             begin = self._take_up(saved, learner)
         for index in range(begin, epochs):
             losses = learner.epoch(index)
-            self.report(EpochReport("learning", index + 1, epochs, losses))
+            self.report(EpochReport("learning", index + 1 - first, epochs - first, losses))
             progress.save(learner, "learning", index + 1, check=check, history=self.history)
         learner.refresh_prototypes()
         model.gate.fill_(check.gate)
         return model
+
+    def places(self, earlier: Holdout) -> tuple[npt.NDArray[np.bool_], Floats, Floats]:
+        """Which of an earlier check's cells are known now (n, C), and their logits (M,): floor's, model's."""
+        place = np.full(len(self.source), -1)
+        place[self.rows] = np.arange(len(self.rows))
+        rows = place[earlier.rows]
+        known = rows >= 0
+        known[known] = self.labels[rows[known], earlier.columns[known]] != 0
+        kept = np.zeros(self.labels.shape, dtype=np.bool_)
+        dense = np.zeros((2, *self.labels.shape), dtype=np.float32)
+        cells = rows[known], earlier.columns[known]
+        kept[cells] = True
+        dense[0][cells], dense[1][cells] = earlier.floor_logits[known], earlier.model_logits[known]
+        return kept, dense[0][kept], dense[1][kept]
+
+    def _sample(self) -> torch.Tensor:
+        """Tokens (B, N, D) of at most 64 pictures, drawn evenly."""
+        return self.tokens.read(np.unique(np.linspace(0, len(self.rows) - 1, 64).astype(np.int64)))
 
     def report(self, report: EpochReport) -> None:
         """Add to the history and tell the caller."""
@@ -214,8 +254,8 @@ def choose_gate(
 ) -> tuple[float, float]:
     """The best held-out mAP over the gates (-1 where undefined), and the gate for it.
 
-    The gate is 0 unless the mean gain over the floor reaches the margin and one standard error over
-    categories.
+    The gate is 0 unless the mean gain over the floor reaches the margin and two standard errors over
+    categories: the best of several gates and epochs looks good by chance too.
     """
     best, chosen = -1.0, 0.0
     for gate in training.gates:
@@ -226,7 +266,7 @@ def choose_gate(
         # With one category there is no spread to measure, and a handful of cells must not decide alone.
         error = float(gain.std(ddof=1) / gain.size**0.5) if gain.size > 1 else 0.0
         best = nan_mean(ap)
-        chosen = gate if float(gain.mean()) >= max(training.gate_margin, error) else 0.0
+        chosen = gate if float(gain.mean()) >= max(training.gate_margin, 2 * error) else 0.0
     return best, chosen
 
 

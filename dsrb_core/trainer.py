@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.labels import check_trainable
 from dsrb_core.metrics import average_precision, nan_mean
 from dsrb_core.model import DSRB
-from dsrb_core.reports import Check, EpochReport, FitResult, Holdout, Stopped
+from dsrb_core.reports import Check, EpochReport, FitResult, Folds, Holdout, Stopped
 from dsrb_core.resume import Progress
 from dsrb_core.stages import Stages
 from dsrb_core.tokens import MapSource
@@ -31,6 +32,7 @@ def fit(
     training: TrainConfig,
     warm_start: DSRB | None = None,
     recheck: bool = True,
+    earlier: Holdout | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
@@ -44,10 +46,10 @@ def fit(
 
     `warm_start` (same options and categories in the same order; see `DSRB.for_columns`) gives its frame and
     starts the last stage only: the check starts afresh, because an earlier model has seen the held-out cells.
-    Without `recheck` a `warm_start` whose gate is 0 keeps it: the floor speaks alone, measured as always.
-    `checkpoint` names a file written after every epoch; a later call with the same data and options goes on
-    as if never interrupted. It is kept when the run is cancelled and removed otherwise. `category_vectors`
-    (C, S) replace the learned ones.
+    Without `recheck` it keeps its gate and the floor's L2: a gate above 0 with the held-out cells of the
+    `earlier` check (without them there is a new one), and one gentle epoch. `checkpoint` names a file written
+    after every epoch, from which the same call goes on as if never interrupted; it stays when the run is
+    cancelled and is removed otherwise. `category_vectors` (C, S) replace learned ones.
 
     ValueError when nothing can be learnt (no known cell, no known positive), when shapes do not fit, or when
     the checkpoint is damaged.
@@ -62,21 +64,20 @@ def fit(
         on_epoch=on_epoch,
         should_stop=should_stop,
     )
-    progress = Progress(checkpoint, stages.identity)
-    saved = progress.load()
-    floor: FloorFit | None = None
-    check, stopped = Check(l2=float("nan")), Stopped.FINISHED
-    checks = stages.held.any() and (recheck or warm_start is None or float(warm_start.gate) > 0)
+    saved = (progress := Progress(checkpoint, stages.identity)).load()
+    floor, grid = None, training.floor_l2 if recheck else _usual_l2(warm_start, training)
+    taken, stopped = None if recheck else _taken_over(warm_start, earlier), Stopped.FINISHED
+    checks, check = taken is None and bool(stages.held.any()), taken or NO_CHECK
     try:
         stages.read()
         if checks:
             check = stages.check(progress, saved)
-        floor = stages.fit_floor(stages.labels, (check.l2,) if checks else training.floor_l2)
-        model = stages.learn(floor, check, progress, saved)
+        floor = stages.fit_floor(stages.labels, (check.l2,) if checks else grid)
+        model = stages.learn(floor, check, progress, saved, gently=not checks)
     except (Cancelled, Diverged) as reason:
         log.warning("%s The linear floor is kept.", reason)
         stopped = Stopped.CANCELLED if isinstance(reason, Cancelled) else Stopped.DIVERGED
-        check = Check(l2=float("nan"))
+        check = NO_CHECK
         if floor is None and stopped is Stopped.DIVERGED:
             floor = stages.fit_floor(stages.labels, training.floor_l2)
         model = stages.start(floor)
@@ -85,9 +86,28 @@ def fit(
     return _result(stages, model.cpu().eval(), floor, check, stopped)
 
 
+NO_CHECK = Check(l2=float("nan"))
+
+
+def _taken_over(warm: DSRB | None, earlier: Holdout | None) -> Check | None:
+    """What a run without a check of its own takes over; None where it needs one."""
+    if warm is None or (float(warm.gate) > 0 and earlier is None):
+        return None
+    return replace(NO_CHECK, gate=float(warm.gate), earlier=earlier)
+
+
+def _usual_l2(warm: DSRB | None, training: TrainConfig) -> tuple[float, ...]:
+    """The L2 of the earlier floor where there is one, else all that are to be tried."""
+    if warm is None or not float(warm.floor_l2) > 0:
+        return training.floor_l2
+    return (float(f"{float(warm.floor_l2):.6g}"),)  # 0.003 is no float32
+
+
 def _result(stages: Stages, model: DSRB, floor: FloorFit | None, check: Check, stopped: Stopped) -> FitResult:
     """Held-out figures: of the check when the residual is kept, else of every known cell out of fold."""
-    if check.gate > 0:
+    if check.gate > 0 and check.earlier is not None:
+        kept, base, logits = stages.places(check.earlier)
+    elif check.gate > 0:
         kept, base = stages.held, check.floor_logits
         logits = base + np.float32(check.gate) * check.residual
     elif floor is not None:
@@ -108,6 +128,7 @@ def _result(stages: Stages, model: DSRB, floor: FloorFit | None, check: Check, s
         heldout_map=nan_mean(category_ap),
         floor_map=nan_mean(average_precision(_dense(kept, base), truth)),
         floor_l2=float("nan") if floor is None else floor.l2,
+        folds=None if floor is None else Folds.of(stages.rows, floor),
     )
 
 

@@ -94,6 +94,66 @@ def interpolated_ap(scores: list[float], positive: list[bool]) -> float:
     return total / sum(positive)
 
 
+def naive_nearest(
+    vectors: np.ndarray, others: list[int], asked: list[int], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines about the mean of the others and places in `others`, (Q, k), one pair at a time."""
+    centre = sum(vectors[j].astype(np.float64) for j in others) / len(others)
+    k = min(k, len(others) - 1)
+    cosines, places = np.zeros((len(asked), k)), np.zeros((len(asked), k), np.int64)
+    for row, i in enumerate(asked):
+        found = []
+        for place, j in enumerate(others):
+            if j == i:
+                continue
+            a, b = vectors[i] - centre, vectors[j] - centre
+            found.append((float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)), place))
+        found.sort(reverse=True)
+        for n, (cosine, place) in enumerate(found[:k]):
+            cosines[row, n], places[row, n] = cosine, place
+    return cosines, places
+
+
+def naive_prior(labels: np.ndarray, column: int) -> float:
+    """Share of positives of a category, drawn towards that of all as by four cells."""
+    overall = ((labels > 0).sum() + 0.5) / ((labels != 0).sum() + 1)
+    known = labels[:, column] != 0
+    return float(((labels[:, column] > 0).sum() + 4 * overall) / (known.sum() + 4))
+
+
+def naive_shift(
+    vectors: np.ndarray, speakers: list[int], said: list[float], asked: list[int], prior: float
+) -> list[float]:
+    """What 30 speakers add to each asked cell's log-odds; `said` in [0, 1], one per speaker."""
+    cosines, places = naive_nearest(vectors, speakers, asked, 30)
+    shifts = []
+    for near, where in zip(cosines, places, strict=True):
+        yes = total = 0.0
+        for cosine, place in zip(near, where, strict=True):
+            weight = math.exp((cosine - 1) / 0.2)
+            yes, total = yes + weight * said[place], total + weight
+        share = (yes + 0.3 * prior) / (total + 0.3)
+        shifts.append(math.log(share / (1 - share)) - math.log(prior / (1 - prior)))
+    return shifts
+
+
+def naive_instances(tokens: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Tokens (n, N, D) averaged where a linear model (D,) scores high, in half the spread of its map: (n, D).
+
+    The spread is over all pictures given; a model without weights takes the plain mean.
+    """
+    maps = []
+    for picture in tokens:
+        scores = np.array([float(token @ weight) for token in picture])
+        maps.append(scores - scores.mean())
+    spread = math.sqrt(float(np.mean(np.square(maps)))) or 1.0
+    result = []
+    for picture, scores in zip(tokens, maps, strict=True):
+        shares = np.exp(0.5 * scores / spread)
+        result.append(sum(s * token for s, token in zip(shares / shares.sum(), picture, strict=True)))
+    return np.array(result)
+
+
 class ArraySource:
     """Maps (N, locations, dim) in memory, counting what is read: a real source, as small as can be."""
 

@@ -82,6 +82,7 @@ def generation_html(generation: Generation | None) -> str:
         ("Trained", made),
         ("Answers it has seen", f"up to number {generation.up_to_seq:,}"),
         ("Backbone", generation.backbone),
+        *_begun(metrics.get("warm_start")),
         ("Held-out mAP", _with_cells(metrics.get("map"), metrics.get("heldout_cells"))),
     ]
     if metrics.get("floor_map") is not None:
@@ -91,6 +92,13 @@ def generation_html(generation: Generation | None) -> str:
     if metrics.get("propagation") is not None:
         rows.append(("Similar pictures", _speaking(float(metrics["propagation"]))))
     return "<h3>Suggestions</h3>" + words.facts(rows)
+
+
+def _begun(warm: object) -> list[tuple[str, str]]:
+    """Where the training began; nothing for a generation from before there was a choice."""
+    if not isinstance(warm, bool):
+        return []
+    return [("Training", "warm start, from the generation before" if warm else "from scratch")]
 
 
 def _kept(gate: float) -> str:

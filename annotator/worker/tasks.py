@@ -17,13 +17,15 @@ from annotator.records import Image, ImageState, Job
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
 from annotator.store import Store, images
+from annotator.worker import warm
 from annotator.worker.lease import Lease
 from annotator.worker.tasks_generation import Training, publish_generation
 from dsrb_core.backbones import Backbone, load_backbone
 from dsrb_core.cache import FeatureCache
+from dsrb_core.category_vectors import Vectors
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.features import extract
-from dsrb_core.trainer import EpochReport, fit
+from dsrb_core.trainer import EpochReport, FitResult, MapSource, fit
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class Tasks:
         lease.report("freezing a snapshot")
         frozen = snapshotting.freeze(self._store, job.project_id)
         check_learnable(frozen.labels)
+        vectors = warm.given_vectors(self._settings.category_vectors, frozen.categories)
         self._extract(self._pictures(job.project_id), lease)
         backbone = self._load_backbone(lease)
         cache = FeatureCache.read_only(self._cache_folder(backbone))
@@ -122,32 +125,54 @@ class Tasks:
             return Done("No picture could be looked at.", frozen.snapshot.up_to_seq)
         frozen = only(frozen, present)
         check_learnable(frozen.labels)
-        return self._train(job, lease, frozen, cache, backbone)
+        return self._train(job, lease, frozen, cache.view(frozen.keys), backbone, vectors)
 
-    def _train(self, job: Job, lease: Lease, frozen: Frozen, cache: FeatureCache, backbone: Backbone) -> Done:
-        source = cache.view(frozen.keys)
+    def _train(
+        self,
+        job: Job,
+        lease: Lease,
+        frozen: Frozen,
+        source: MapSource,
+        backbone: Backbone,
+        vectors: Vectors | None,
+    ) -> Done:
         lease.report("training")
-        resume = self._settings.data_dir / "projects" / str(job.project_id) / "training.safetensors"
-        result = fit(
+        start = warm.plan(self._store, self._settings, frozen, backbone, vectors)
+        result = self._fit(job, lease, frozen, source, backbone, start)
+        if result.stopped == "diverged" and start.model is not None:
+            log.warning("the warm start diverged; training from scratch")
+            start = warm.Start(vectors=vectors, frame_images=len(frozen.image_ids))
+            result = self._fit(job, lease, frozen, source, backbone, start)
+        if result.stopped == "diverged":
+            raise NothingToLearn("The training diverged three times; the suggestions stay as they were.")
+        if lease.should_stop():
+            return Done("", frozen.snapshot.up_to_seq)
+        training = Training(
+            job=job, frozen=frozen, start=start, source=source, result=result, backbone=backbone
+        )
+        message = publish_generation(self._store, self._settings, training, lease)
+        return Done(message, frozen.snapshot.up_to_seq, finished=bool(message))
+
+    def _fit(
+        self, job: Job, lease: Lease, frozen: Frozen, source: MapSource, backbone: Backbone, start: warm.Start
+    ) -> FitResult:
+        return fit(
             source,
             frozen.labels,
             config=DSRBConfig(),
             training=TrainConfig(
                 epochs=self._settings.epochs, seed=self._settings.seed, device=str(backbone.device)
             ),
+            warm_start=start.model,
+            recheck=start.recheck,
+            earlier=start.earlier,
+            category_vectors=start.vectors,
             on_epoch=lambda report: lease.report(
                 STAGES[report.stage], done=report.epoch, total=report.epochs, point=curve_point(report)
             ),
             should_stop=lease.should_stop,
-            checkpoint=resume,
+            checkpoint=self._settings.data_dir / "projects" / str(job.project_id) / "training.safetensors",
         )
-        if result.stopped == "diverged":
-            raise NothingToLearn("The training diverged three times; the suggestions stay as they were.")
-        if lease.should_stop():
-            return Done("", frozen.snapshot.up_to_seq)
-        training = Training(job=job, frozen=frozen, source=source, result=result, backbone=backbone)
-        message = publish_generation(self._store, self._settings, training, lease)
-        return Done(message, frozen.snapshot.up_to_seq, finished=bool(message))
 
 
 def only(frozen: Frozen, present: np.ndarray) -> Frozen:

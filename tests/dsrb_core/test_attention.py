@@ -93,3 +93,21 @@ def test_leaning_with_given_words_moves_only_the_map_from_words() -> None:
 def test_words_of_another_number_of_categories_are_refused() -> None:
     with pytest.raises(ValueError, match="words must have the shape"):
         make(words=torch.zeros(4, 3))
+
+
+def test_a_fresh_row_leans_in_the_map_that_is_learnt_and_the_others_stay() -> None:
+    torch.manual_seed(3)
+    attention = SemanticAttention(12, 3, rank=16)
+    weights, tokens = torch.randn(3, 12), torch.randn(30, 9, 12)
+    with torch.no_grad():
+        attention.category_map[1] = 0.0
+    before = attention.category_map.detach().clone()
+    attention.lean_fresh_rows(weights, tokens, spread=0.5)
+    assert torch.equal(attention.category_map[[0, 2]], before[[0, 2]])
+    looked = attention(tokens)[1][:, 1].detach()
+    own = torch.softmax(tokens @ weights[1], dim=1)
+    agree = torch.corrcoef(torch.stack([looked.flatten(), own.flatten()]))[0, 1]
+    assert float(agree) > 0.4, "where it was zero it looked everywhere alike"
+    fixed = attention.category_map.detach().clone()
+    attention.lean_fresh_rows(weights, tokens, spread=0.5)
+    assert torch.equal(attention.category_map, fixed), "a row that has learnt is no fresh one"

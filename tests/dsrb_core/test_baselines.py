@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from dsrb_core.baselines import fit_floor, log_odds, solve
+from dsrb_core.baselines import FloorFit, LinearFloor, fit_floor, log_odds, solve
+from dsrb_core.config import TrainConfig
 from dsrb_core.labels import hide_labels
 
 
@@ -131,3 +132,73 @@ def test_stopping_between_two_values_uses_what_was_tried() -> None:
     assert calls
     with pytest.raises(ValueError, match="at least one value"):
         fit_floor(features, labels, l2=())
+
+
+# --- folds and where to begin
+
+
+def fold_logits(found: FloorFit, features: torch.Tensor) -> torch.Tensor:
+    """Of every cell, by the fold it was left out of; the whole floor's where it is unknown."""
+    result = found.floor(features)
+    for fold, floor in enumerate(found.folds):
+        result = torch.where(found.parts == fold, floor(features), result)
+    return result
+
+
+@pytest.mark.parametrize(("images", "features"), [(200, 6), (40, 90)], ids=["pictures", "row space"])
+def test_out_of_fold_logits_are_those_of_the_fold_a_cell_was_left_out_of(images: int, features: int) -> None:
+    z, complete = data(images=images, features=features)
+    labels = hide_labels(complete, 0.6)
+    found = fit_floor(z, labels, l2=(0.03, 0.3), folds=4)
+    assert len(found.folds) == 4
+    assert all(floor.weight.shape == (3, features) for floor in found.folds)
+    assert found.parts.dtype == torch.int8 and np.array_equal(found.parts.numpy() == -1, labels == 0)
+    assert torch.allclose(found.out_of_fold, fold_logits(found, z), atol=1e-4)
+    known = torch.from_numpy(labels != 0)
+    assert float((found.out_of_fold - found.floor(z))[known].abs().max()) > 0.05, "the floor is another"
+
+
+@pytest.mark.parametrize(("images", "features"), [(200, 6), (40, 90)], ids=["pictures", "row space"])
+def test_a_fold_is_the_floor_of_the_other_cells(images: int, features: int) -> None:
+    z, complete = data(images=images, features=features)
+    labels = hide_labels(complete, 0.6)
+    found = fit_floor(z, labels, l2=(0.1, 3.0))
+    for fold, floor in enumerate(found.folds):
+        rest = torch.where(found.parts == fold, 0, torch.from_numpy(labels))
+        weight, bias = solve(z, rest, l2=found.l2)
+        assert torch.allclose(floor.weight, weight, atol=2e-3)
+        assert torch.allclose(floor.bias, bias, atol=2e-2)
+
+
+@pytest.mark.parametrize("value", [0.003, 0.1])
+@pytest.mark.parametrize(("images", "features"), [(200, 6), (40, 90)], ids=["pictures", "row space"])
+def test_where_it_begins_does_not_change_where_it_ends(images: int, features: int, value: float) -> None:
+    z, complete = data(images=images, features=features)
+    labels, g = hide_labels(complete, 0.6), torch.Generator().manual_seed(0)
+    cold = fit_floor(z, labels, l2=(value,))
+    far = LinearFloor(torch.randn(3, features, generator=g), 3 * torch.randn(3, generator=g))
+    for start in (far, cold.floor):
+        warm = fit_floor(z, labels, l2=(value,), start=start)
+        assert torch.allclose(warm.floor(z), cold.floor(z), atol=0.05)
+        assert torch.allclose(warm.out_of_fold, cold.out_of_fold, atol=0.05)
+        assert warm.losses[value] == pytest.approx(cold.losses[value], abs=2e-3)
+        assert torch.equal(warm.parts, cold.parts)
+
+
+def test_a_floor_that_has_seen_every_answer_tells_the_folds_nothing() -> None:
+    """A warm start must not carry the answers into the figures that are to be free of them."""
+    rng = np.random.default_rng(1)
+    z = torch.from_numpy(rng.standard_normal((60, 200)).astype(np.float32))
+    labels = np.where(rng.random((60, 2)) < 0.5, 1, -1).astype(np.int8)  # nothing to learn
+    cold = fit_floor(z, labels, l2=(0.003,))
+    warm = fit_floor(z, labels, l2=(0.003,), start=LinearFloor(3 * cold.floor.weight, cold.floor.bias))
+    assert torch.allclose(warm.out_of_fold, cold.out_of_fold, atol=0.05)
+
+
+def test_the_usual_grid_reaches_down_to_what_many_clean_labels_ask_for() -> None:
+    z, _ = data(images=600)
+    labels = torch.where(z[:, :3] > z[:, 3:], 1, -1).to(torch.int8).numpy()
+    found = fit_floor(z, labels, l2=TrainConfig().floor_l2)
+    assert found.l2 == min(found.losses) == 0.003
+    assert list(found.losses) == sorted(TrainConfig().floor_l2, reverse=True)
+    assert found.losses[0.003] < found.losses[0.01]

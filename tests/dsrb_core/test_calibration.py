@@ -21,7 +21,8 @@ from dsrb_core.calibration import (
     neighbour_logits,
     sigmoid,
 )
-from dsrb_core.platt import LOWER, NEUTRAL, fit_curve
+from dsrb_core.mixing import VOTE
+from dsrb_core.platt import LOWER, NEUTRAL, fit_curve, newton
 
 SETTINGS = {"prior": 0.2, "temperature": 0.1, "strength": 1.0}
 
@@ -183,6 +184,33 @@ def test_neighbours_get_weight_only_where_they_help() -> None:
     harmful = fit(rng.normal(0, 1, 800), labels, columns, 1, neighbours=-helpful)
     assert with_help.neighbour_weight[0] > 1 and without.neighbour_weight[0] < 0.15
     assert harmful.neighbour_weight[0] == 0
+
+
+def test_before_a_cell_is_seen_neighbours_count_as_usual() -> None:
+    np.testing.assert_allclose(fit([], [], [], 3).neighbour_weight, VOTE)
+
+
+def test_neighbours_count_as_much_beside_the_model_in_every_category() -> None:
+    rng = np.random.default_rng(6)
+    labels, columns = rng.choice([-1, 1], 900), rng.integers(0, 3, 900)
+    model = labels * (1.0 + columns) + rng.normal(0, 2, 900)
+    combiner = fit(model, labels, columns, 4, neighbours=labels + rng.normal(0, 1, 900))
+    assert np.ptp(combiner.scale) > 0.05 and combiner.neighbour_weight[0] > 0
+    np.testing.assert_allclose(
+        combiner.neighbour_weight / combiner.scale, combiner.neighbour_weight[0] / combiner.scale[0]
+    )
+
+
+def test_an_entry_that_is_not_free_stays_where_it_starts() -> None:
+    rng = np.random.default_rng(7)
+    design, labels = rng.normal(0, 1, (60, 4)), rng.choice([-1, 1], 60)
+    free, start = np.array([True, False, True, False]), np.array([0.0, 2.0, 0.0, -1.0])
+    found = newton(design, labels, start=start, centre=np.zeros(4), pull=np.ones(4), free=free)
+    assert found[~free].tolist() == [2.0, -1.0]
+    p = sigmoid(design @ found)
+    gradient = design.T @ (p - (labels > 0)) + found
+    assert np.abs(gradient[free]).max() < 1e-6 < np.abs(gradient[~free]).max()
+    assert start.tolist() == [0.0, 2.0, 0.0, -1.0], "what was given is left as it was"
 
 
 def test_a_cell_without_neighbours_is_read_as_the_prior() -> None:

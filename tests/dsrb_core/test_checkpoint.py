@@ -1,5 +1,6 @@
 """Models and training states on disk."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_damaged_weights_are_found_before_they_are_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "sentence"), [("format", 2, "format 2"), ("categories", 5, "do not fit")]
+    ("key", "value", "sentence"), [("format", 1, "format 1"), ("categories", 5, "do not fit")]
 )
 def test_other_format_or_other_shapes_are_refused(
     tmp_path: Path, key: str, value: int, sentence: str
@@ -62,6 +63,25 @@ def test_other_format_or_other_shapes_are_refused(
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ValueError, match=sentence):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("about", [{"grid": [2]}, {"config": None}, {"word_features": "three"}])
+def test_a_configuration_that_is_none_is_refused(tmp_path: Path, about: dict[str, object]) -> None:
+    save_model(make(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | about))
+    with pytest.raises(ValueError, match="not one of a model"):
+        load_model(tmp_path)
+
+
+def test_weights_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    save_model(make(), tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nonsense")
+    path = tmp_path / "config.json"
+    about = json.loads(path.read_text()) | {"sha256": hashlib.sha256(b"nonsense").hexdigest()}
+    path.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match="do not fit"):
         load_model(tmp_path)
 
 

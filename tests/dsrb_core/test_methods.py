@@ -44,9 +44,11 @@ def test_the_registry_names_what_was_promised() -> None:
         "linear+propagation",
         "dsrb+neighbours",
         "assistant",
+        "linear+context",
+        "assistant+context",
         *ABLATIONS,
     }
-    assert len(ABLATIONS) == len(set(ABLATIONS)) == 7
+    assert len(ABLATIONS) == len(set(ABLATIONS)) == 9
     assert all(name == one.name and one.about for name, one in METHODS.items())
     with pytest.raises(ValueError, match="no method 'ssgrl'; there are linear, knn"):
         method("ssgrl")
@@ -72,7 +74,7 @@ def test_a_method_ranks_unseen_images_and_reads_nothing_but_known_training_cells
     assert np.array_equal(again, scores, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["linear", "partial-bce", "csrl", "sst", "sarb"])
+@pytest.mark.parametrize("name", ["linear", "partial-bce", "csrl", "sst", "sarb", "linear+context"])
 def test_test_pictures_have_no_part_in_learning(
     name: str, problem: tuple[ArraySource, np.ndarray, np.ndarray]
 ) -> None:
@@ -137,7 +139,7 @@ def test_published_forms_differ_in_what_they_are_named_after() -> None:
     assert (paper.targets, paper.weight, paper.negative_pairs) == ("soft", "learnable", True)
     assert (paper.graph_steps, paper.graph_dim) == (3, paper.dim)
     assert options("dsrb") == DSRBConfig()
-    always = {name for name, one in METHODS.items() if isinstance(one, ResidualMethod) and one.always}
+    always = {name for name, one in METHODS.items() if isinstance(one, ResidualMethod) and one.gate}
     assert always - set(ABLATIONS) == {"csrl", "sst", "sarb", "dsrb-paper-head"}
     assert set(ABLATIONS) <= always
 
@@ -350,7 +352,8 @@ def test_guesses_are_positives_at_unknown_cells_only(seed: int, tau: float) -> N
 def sst_learner() -> SSTLearner:
     source, complete, _ = localised(24, categories=3, dim=8, side=2)
     labels = hide_labels(complete, 0.6)
-    config = DSRBConfig(dim=6, attention_dim=4, graph_dim=4, hidden=6, instance_weight=0, prototype_weight=0)
+    sizes = {"dim": 6, "attention_dim": 4, "graph_dim": 4, "hidden": 6}
+    config = DSRBConfig(**sizes, instance_weight=0, prototype_weight=0, contrastive_weight=0.05)
     model = DSRB(features=source.dim, grid=source.grid, categories=3, config=config)
     model.frame = Frame(source.dim, 6)
     model.frame.measure(torch.from_numpy(source.pooled()))

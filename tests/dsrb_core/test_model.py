@@ -45,6 +45,26 @@ def test_gate_scales_the_residual_and_zero_leaves_the_floor() -> None:
     assert torch.equal(model(maps).logits, output.floor)
 
 
+def test_what_a_closed_gate_shuts_out_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, maps, calls = trained(), torch.randn(3, 6, 8), list[torch.Size]()
+    residual = model.residual
+
+    def counted(vectors: torch.Tensor) -> torch.Tensor:
+        calls.append(vectors.shape)
+        return residual(vectors)
+
+    monkeypatch.setattr(model, "residual", counted)
+    with torch.no_grad():
+        model.class_bias.fill_(float("nan"))
+    model.gate.zero_()
+    output = model(maps)
+    assert not calls and torch.equal(output.logits, output.floor)
+    assert torch.equal(output.floor, model.floor(maps.mean(1))) and bool(output.logits.isfinite().all())
+    assert output.vectors.shape == (3, 4, 6) and output.attention.shape == (3, 4, 6)
+    model.gate.fill_(0.25)
+    assert bool(model(maps).logits.isnan().all()) and calls == [(3, 4, 6)]
+
+
 def test_phi_on_stacked_views_equals_separate_calls() -> None:
     model, views = trained(), [torch.randn(3, 4, 6) for _ in range(3)]
     together = model.residual(torch.cat(views))
@@ -64,7 +84,7 @@ def test_contributions_of_the_locations_add_up_to_the_floor() -> None:
 
 
 def test_gradient_reaches_the_head_and_never_floor_frame_or_prototypes() -> None:
-    model = trained()
+    model = trained(graph=True)
     maps = torch.randn(2, 6, 8)
     model(maps).logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -73,9 +93,9 @@ def test_gradient_reaches_the_head_and_never_floor_frame_or_prototypes() -> None
 
 
 def test_graph_can_be_switched_off_and_stops_by_itself_at_very_many_categories() -> None:
-    assert make().graph is not None
-    assert make(graph=False).graph is None
-    assert make(graph_limit=3).graph is None
+    assert make(graph=True).graph is not None
+    assert make().graph is None
+    assert make(graph=True, graph_limit=3).graph is None
     assert trained(graph=False)(torch.randn(1, 6, 8)).logits.shape == (1, 4)
 
 
@@ -91,20 +111,21 @@ def test_categories_can_be_added_archived_and_moved() -> None:
         model.for_columns([4])
 
 
-def test_edges_follow_their_categories() -> None:
+def test_the_l2_of_the_floor_stays_with_the_model_whatever_its_categories() -> None:
     model = trained()
+    assert float(model.floor_l2) == 0, "none was fitted"
+    model.floor_l2.fill_(0.03)
+    for columns in ([2, 0], [None, 1, None], [0, 1, 2, 3]):
+        assert float(model.for_columns(columns).floor_l2) == pytest.approx(0.03)
+
+
+def test_edges_follow_their_categories() -> None:
+    model = trained(graph=True)
     assert model.graph is not None
     model.graph.adjacency.copy_(torch.arange(16.0).view(4, 4))
     moved = model.for_columns([3, None, 1])
     assert moved.graph is not None
     assert moved.graph.adjacency.tolist() == [[15, 0, 13], [0, 1, 0], [7, 0, 5]]
-
-
-def test_given_words_move_with_their_categories_and_cannot_be_invented() -> None:
-    model, maps = trained(graph=False, words=torch.randn(4, 3)), torch.randn(2, 6, 8)
-    assert torch.allclose(model.for_columns([1, 0])(maps).logits, model(maps).logits[:, [1, 0]], atol=1e-6)
-    with pytest.raises(ValueError, match="given category vectors"):
-        model.for_columns([0, None])
 
 
 def test_wrong_maps_and_impossible_sizes_are_refused() -> None:

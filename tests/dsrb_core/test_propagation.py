@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+from dsrb_core.crossfit import Heard, fit_mix
 from dsrb_core.metrics import mean_average_precision
-from dsrb_core.propagation import choose_weight, propagate, smooth, speakers
-from tests.dsrb_core.test_neighbour_methods import clusters
+from dsrb_core.mixing import PROPAGATION
+from dsrb_core.propagation import beliefs, propagate, speakers
+from dsrb_core.reports import Holdout
+from tests.dsrb_core.test_neighbour_methods import clusters, heard_of
+from tests.references import naive_prior, naive_shift
 
 
 def noisy_logits(truth: np.ndarray, seed: int = 5) -> np.ndarray:
@@ -48,26 +52,52 @@ def test_only_candidates_speak() -> None:
     assert one is not None and two is not None and np.array_equal(one, two)
 
 
-def test_the_weight_is_zero_where_propagation_hurts_and_above_where_it_helps() -> None:
+def test_every_shift_equals_the_loop() -> None:
     instances, truth = clusters()
-    rng = np.random.default_rng(3)
+    instances = instances + np.random.default_rng(8).standard_normal(instances.shape).astype(np.float32)
+    logits = noisy_logits(truth)
+    labels = np.where(np.random.default_rng(1).random(truth.shape) < 0.3, truth, 0).astype(np.int8)
+    found = propagate(instances, logits, labels, candidates=70)
+    assert found is not None
+    everyone, who = list(range(120)), list(range(70))
+    for column in range(2):
+        said = [
+            float(labels[i, column] > 0) if labels[i, column] else 1 / (1 + np.exp(-float(logits[i, column])))
+            for i in who
+        ]
+        vectors = instances[:, column].astype(float)
+        expected = naive_shift(vectors, who, said, everyone, naive_prior(labels, column))
+        np.testing.assert_allclose(found[:, column], expected, atol=1e-4)
+
+
+def test_a_cell_says_its_answer_or_what_is_believed_of_it() -> None:
+    logits = np.array([[0.0, 5.0, -5.0, 800.0]], np.float32)
+    assert beliefs(logits, np.array([[0, -1, 1, 0]], np.int8)).tolist() == [[0.5, 0.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_weight_is_zero_where_propagation_misleads_and_above_where_it_helps(seed: int) -> None:
+    instances, truth = clusters(seed)
+    rng = np.random.default_rng(seed)
     shuffled = rng.permuted(instances, axis=0)
     logits = noisy_logits(truth)
-    for given, helps in ((instances, True), (shuffled, False)):
-        labels = np.where(rng.random(truth.shape) < 0.5, truth, 0).astype(np.int8)
-        held = np.nonzero(labels)
-        found = smooth(given, logits, labels, held=held, held_logits=logits[held])
-        assert found is not None and (found.weight > 0) is helps
-        assert np.array_equal(found.logits[held], found.held_logits)
-        if not helps:
-            assert np.array_equal(found.logits, logits)
+    labels = np.where(rng.random(truth.shape) < 0.5, truth, 0).astype(np.int8)
+    weights = []
+    for given in (instances, shuffled):
+        heard, held = heard_of(given, logits, labels)
+        # The vote says the same here and would share the weight: it is left out.
+        alone = Heard(heard.cells, heard.shifts, -np.inf * np.ones_like(heard.similarities), heard.states)
+        weights.append(fit_mix(alone, held, labels).propagation)
+    liar = Heard(alone.cells, -held.labels.astype(np.float32), alone.similarities, alone.states)
+    assert weights[0] > 1.0 > 0.6 > weights[1], "noise is drawn down from the usual weight by what it says"
+    assert fit_mix(liar, held, labels).propagation == 0
 
 
-def test_no_held_out_cell_means_no_propagation() -> None:
-    assert (
-        choose_weight(np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32), np.zeros((3, 2), np.int8))
-        == 0
-    )
+def test_no_held_out_cell_means_the_usual_weight() -> None:
+    none, no_number = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    held = Holdout(none, none, none.astype(np.int8), no_number, no_number)
+    empty = Heard(none, no_number, np.zeros((0, 20), np.float32), np.zeros((0, 20), np.int8))
+    assert fit_mix(empty, held, np.zeros((3, 2), np.int8)).propagation == PROPAGATION
 
 
 @pytest.mark.parametrize("images", [1, 2, 3])

@@ -44,7 +44,16 @@ def test_other_names_do_not_exist() -> None:
         _ = dsrb_core.SARB
 
 
-@pytest.mark.parametrize("module", ["dsrb_core", "dsrb_core.labels", "dsrb_core.metrics", "dsrb_core.index"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "dsrb_core",
+        "dsrb_core.labels",
+        "dsrb_core.metrics",
+        "dsrb_core.index",
+        "dsrb_core.category_vectors",
+    ],
+)
 def test_torch_free_modules_do_not_load_torch(module: str) -> None:
     program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from dsrb_core.checkpoint import load_model, save_model
 from dsrb_core.config import DSRBConfig, TrainConfig
 from dsrb_core.labels import hide_labels
 from dsrb_core.metrics import average_precision, mean_average_precision
@@ -77,12 +78,61 @@ def test_reports_name_every_loss_and_blending_starts_when_it_should(learnt: FitR
     assert int(learnt.model.bank.counts.sum()) > 0
 
 
+def test_with_a_tenth_known_the_loss_falls_and_the_model_is_not_below_its_floor() -> None:
+    source, labels, _ = localised(400, categories=8, dim=24, seed=3)
+    training = TrainConfig(epochs=6, learning_rate=5e-3, blend_from=2, floor_l2=(0.1, 0.3))
+    result = fit(source, hide_labels(labels, 0.1), config=DSRBConfig(dim=24), training=training)
+    epochs = [report for report in result.history if report.stage == "checking"]
+    assert epochs[-1].losses["known"] < epochs[0].losses["known"]
+    assert next(report.epoch for report in epochs if "prototype" in report.losses) == 3
+    unseen, truth, _ = localised(400, categories=8, dim=24, seed=4)
+    logits = np.concatenate([part.logits for part in predict(result.model, unseen)])
+    floor = result.model.floor(torch.from_numpy(unseen.pooled())).numpy()
+    assert mean_average_precision(logits, truth) >= mean_average_precision(floor, truth) - 0.02
+
+
 def test_holdout_is_known_cells_with_their_labels(learnt: FitResult) -> None:
     _, complete, _ = localised(300, seed=0)
     labels, held = hide_labels(complete, 0.5), learnt.holdout
     assert (labels[held.rows, held.columns] == held.labels).all()
     assert len(set(zip(held.rows.tolist(), held.columns.tolist(), strict=True))) == len(held.labels)
     assert held.model_logits.shape == held.floor_logits.shape == held.labels.shape
+
+
+def out_of_fold(result: FitResult, source: ArraySource, training: TrainConfig) -> np.ndarray:
+    """Logits of the folds, made again from their floors, at the rows with a known cell."""
+    folds = result.folds
+    assert folds is not None and len(folds.floors) == training.floor_folds
+    z = result.model.frame.standardise(torch.from_numpy(source.pooled()[folds.rows]))
+    whole = z @ result.model.floor_weight.T + result.model.floor_bias
+    logits = torch.stack([*(floor(z) for floor in folds.floors), whole]).numpy()
+    rows, columns = np.indices(folds.parts.shape)
+    return logits[folds.parts, rows, columns]  # -1, unknown: the whole one stands last
+
+
+def test_folds_are_those_of_the_kept_floor_also_when_the_residual_speaks(learnt: FitResult) -> None:
+    source, complete, _ = localised(300, seed=0)
+    labels, folds, held = hide_labels(complete, 0.5), learnt.folds, learnt.holdout
+    assert folds is not None and float(learnt.model.gate) > 0
+    assert np.array_equal(folds.rows, np.flatnonzero(labels.any(axis=1)))
+    assert np.array_equal(folds.parts >= 0, labels[folds.rows] != 0)
+    assert np.allclose(folds.logits, out_of_fold(learnt, source, TrainConfig()), atol=1e-3)
+    places = np.searchsorted(folds.rows, held.rows)
+    assert (folds.parts[places, held.columns] >= 0).all(), "every held-out cell has a floor that missed it"
+
+
+def test_folds_of_a_silent_residual_are_what_its_figures_come_from() -> None:
+    source, labels = problem(60)
+    labels[[0, 7, 59]] = 0
+    never = TrainConfig.from_dict(QUICK.to_dict() | {"gate_margin": 1.0, "floor_folds": 4})
+    result = fit(source, labels, config=SMALL, training=never)
+    folds, held = result.folds, result.holdout
+    assert folds is not None and float(result.model.gate) == 0
+    assert not {0, 7, 59} & set(folds.rows.tolist())
+    assert np.allclose(folds.logits, out_of_fold(result, source, never), atol=1e-3)
+    places = np.searchsorted(folds.rows, held.rows)
+    assert np.array_equal(folds.rows[places], held.rows)
+    assert np.array_equal(folds.logits[places, held.columns], held.model_logits)
 
 
 def test_noise_keeps_the_floor_and_every_known_cell_calibrates() -> None:
@@ -206,6 +256,8 @@ def test_cancelled_run_leaves_a_usable_floor(stage: str) -> None:
     assert result.stopped == "cancelled"
     assert float(result.model.gate) == 0
     assert all(np.isfinite(part.logits).all() for part in predict(result.model, source))
+    assert (result.folds is None) is (stage != "learning"), "before that stage there is no floor of all cells"
+    assert (float(result.model.floor_l2) > 0) is (stage == "learning")
 
 
 def test_diverging_run_drops_steps_and_keeps_the_floor(caplog: pytest.LogCaptureFixture) -> None:
@@ -214,6 +266,7 @@ def test_diverging_run_drops_steps_and_keeps_the_floor(caplog: pytest.LogCapture
     result = fit(source, labels, config=SMALL, training=wild)
     assert result.stopped == "diverged"
     assert float(result.model.gate) == 0
+    assert result.folds is not None and len(result.holdout.labels) == int((labels != 0).sum())
     assert "3 so far" in caplog.text
     assert all(bool(torch.isfinite(value).all()) for value in result.model.state_dict().values())
     assert np.isfinite(result.heldout_map)
@@ -288,6 +341,50 @@ def test_only_a_residual_that_speaks_is_checked_again_in_a_quick_warm_run(gate: 
         assert len(again.holdout.labels) == int((labels != 0).sum()), "every known cell, out of fold"
 
 
+def with_l2(*values: float, **changed: object) -> TrainConfig:
+    return TrainConfig.from_dict(QUICK.to_dict() | {"floor_l2": values} | changed)
+
+
+def test_a_quick_warm_run_keeps_the_floors_l2_and_a_checked_one_chooses_it_again(tmp_path: Path) -> None:
+    source, labels = problem()
+    first = fit(source, labels, config=SMALL, training=with_l2(1.0, gate_margin=1.0))
+    assert first.floor_l2 == 1.0 == float(first.model.floor_l2)
+    save_model(first.model, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert float(again.floor_l2) == 1.0
+    for warm in (first.model, again, again.for_columns([1, None, 2, 0]).for_columns([3, 0, 2])):
+        kept = fit(source, labels, config=SMALL, training=with_l2(0.03, 0.1), warm_start=warm, recheck=False)
+        assert kept.floor_l2 == float(kept.model.floor_l2) == 1.0
+        assert torch.allclose(kept.model.floor_weight, first.model.floor_weight, atol=2e-3)
+    checked = fit(source, labels, config=SMALL, training=with_l2(0.1), warm_start=again)
+    assert checked.floor_l2 == pytest.approx(0.1) == float(checked.model.floor_l2)
+    unheld = fit(source, labels, config=SMALL, training=with_l2(0.1, heldout=0.0), warm_start=again)
+    assert unheld.floor_l2 == pytest.approx(0.1), (
+        "a checked run tries the grid also where nothing is held out"
+    )
+
+
+def test_a_warm_model_whose_floor_was_never_fitted_gives_no_l2() -> None:
+    source, labels = problem()
+    first = fit(source, labels, config=SMALL, training=QUICK)
+    first.model.gate.zero_()
+    first.model.floor_l2.zero_()
+    again = fit(source, labels, config=SMALL, training=with_l2(0.3), warm_start=first.model, recheck=False)
+    assert again.floor_l2 == 0.3
+
+
+def test_a_warm_floor_is_where_it_begins_and_not_where_it_ends() -> None:
+    source, labels = problem()
+    one = with_l2(0.1, gate_margin=1.0)
+    first = fit(source, labels, config=SMALL, training=one)
+    changed = labels.copy()
+    changed[:20] = -changed[:20]
+    cold = fit(source, changed, config=SMALL, training=one)
+    warm = fit(source, changed, config=SMALL, training=one, warm_start=first.model)
+    assert torch.allclose(warm.model.floor_weight, cold.model.floor_weight, atol=2e-3)
+    assert np.allclose(warm.holdout.floor_logits, cold.holdout.floor_logits, atol=2e-2)
+
+
 def test_a_cold_run_is_always_checked() -> None:
     source, labels = problem()
     assert "checking" in stages_of(fit(source, labels, config=SMALL, training=QUICK, recheck=False))
@@ -322,3 +419,27 @@ def test_what_cannot_be_learnt_is_refused_in_a_sentence() -> None:
     source.grid = (2, 2)
     with pytest.raises(ValueError, match="does not have 9 locations"):
         fit(source, labels, config=SMALL, training=QUICK)
+
+
+def test_a_warm_run_takes_over_a_gate_with_the_cells_it_was_chosen_on(learnt: FitResult) -> None:
+    source, labels, _ = localised(300, seed=0)
+    partial = hide_labels(labels, 0.5)
+    cleared, turned = (0, 1), (2, 3)
+    held = learnt.holdout
+    for cell in (cleared, turned):
+        partial[held.rows[cell[0]], held.columns[cell[0]]] = 0
+    partial[held.rows[turned[1]], held.columns[turned[1]]] *= -1
+    training = TrainConfig(epochs=10, learning_rate=5e-3, floor_l2=(0.1, 0.3, 1.0))
+    options = {"config": DSRBConfig(dim=24), "training": training, "warm_start": learnt.model}
+    again = fit(source, partial, recheck=False, earlier=held, **options)
+    assert [report.stage for report in again.history if report.stage == "checking"] == []
+    assert sum(report.stage == "learning" for report in again.history) == 1
+    assert float(again.model.gate) == float(learnt.model.gate) > 0
+    assert len(again.holdout.labels) == len(held.labels) - 2
+    known = partial[again.holdout.rows, again.holdout.columns]
+    assert np.array_equal(again.holdout.labels, known), "answers as they are now"
+    before = {(r, c): v for r, c, v in zip(held.rows, held.columns, held.model_logits, strict=True)}
+    now = zip(again.holdout.rows, again.holdout.columns, again.holdout.model_logits, strict=True)
+    assert all(before[r, c] == value for r, c, value in now)
+    alone = fit(source, partial, recheck=False, **options)
+    assert any(report.stage == "checking" for report in alone.history), "a gate needs cells to stand on"

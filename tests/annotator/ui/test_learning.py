@@ -88,6 +88,13 @@ def test_a_generation_says_whether_similar_pictures_speak(weight: float, words: 
     assert "Similar pictures" not in learning.generation_html(GENERATION), "an older generation"
 
 
+@pytest.mark.parametrize(("warm", "words"), [(True, "warm start"), (False, "from scratch")])
+def test_a_generation_says_where_its_training_began(warm: bool, words: str) -> None:
+    made = replace(GENERATION, metrics={**GENERATION.metrics, "warm_start": warm})
+    assert words in learning.generation_html(made)
+    assert "from scratch" not in learning.generation_html(GENERATION), "an older generation"
+
+
 def view(number: int, name: str) -> CategoryView:
     category = Category(id=number, project_id=1, name=name, position=number)
     return CategoryView(

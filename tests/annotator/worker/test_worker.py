@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,53 +11,14 @@ import pytest
 
 from annotator import artifacts
 from annotator.actions import Actions
-from annotator.records import CellState, Generation, ImageState, Job, JobStatus, NewDecision
-from annotator.store import generations, images, jobs
+from annotator.records import CellState, ImageState, Job, JobStatus, NewDecision
+from annotator.store import images, jobs
 from annotator.store.clock import now_ms
 from annotator.suggesting import Suggester
 from annotator.worker.loop import MAX_ATTEMPTS, Worker
-from dsrb_core.backbones import Backbone, load_backbone
+from dsrb_core.crossfit import fit_mix
 from tests.annotator.worker.drawn import CATEGORIES, Scenes
-
-ANSWERED = [f"{number:03d}.jpg" for number in range(24)]
-
-
-@pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    """Compiled once: compiling takes longer than everything else here."""
-    return load_backbone("tiny", device="cpu", threads=1)
-
-
-@pytest.fixture
-def worker(scenes: Scenes, backbone: Backbone) -> Worker:
-    quiet = scenes.settings.model_copy(
-        update={"retrain_every": 10**6, "retrain_minutes": 10.0**6, "epochs": 2, "threads": 1}
-    )
-    made = Worker(scenes.store, quiet)
-    made._tasks._backbone = backbone
-    return made
-
-
-def drain(worker: Worker) -> None:
-    while worker.step():
-        pass
-
-
-def retrain(scenes: Scenes) -> None:
-    head = 10**6
-    scenes.store.write(lambda c: jobs.request(c, scenes.project.id, "retrain", wanted_seq=head, now=now_ms()))
-
-
-def last(scenes: Scenes, kind: str = "retrain") -> Job:
-    with scenes.store.read() as c:
-        found = jobs.latest(c, scenes.project.id, kind)
-    assert found is not None
-    return found
-
-
-def current(scenes: Scenes) -> Generation | None:
-    with scenes.store.read() as c:
-        return generations.current(c, scenes.project.id)
+from tests.annotator.worker.driving import ANSWERED, current, drain, last, retrain
 
 
 def test_the_main_job_publishes_a_generation_that_suggests_the_hidden_cells(
@@ -85,7 +47,10 @@ def test_similar_pictures_correct_the_scores_that_are_written(
     scenes.answer(ANSWERED)
     written = []
     for weight in (0.0, 1.0):
-        monkeypatch.setattr("dsrb_core.propagation.choose_weight", lambda *_, weight=weight: weight)
+        monkeypatch.setattr(
+            "annotator.worker.tasks_generation.fit_mix",
+            lambda *given, weight=weight: replace(fit_mix(*given), propagation=weight),
+        )
         retrain(scenes)
         drain(worker)
         generation = current(scenes)
