@@ -110,6 +110,16 @@ class DSRB(nn.Module):
         hidden = torch.tanh(self.fuse(joined))
         return (hidden * self.class_weight).sum(dim=-1) + self.class_bias
 
+    def residual_at(self, vectors: Tensor, columns: Tensor) -> Tensor:
+        """phi of single cells: vectors (M, D) of the categories `columns` (M,) -> residual logits (M,).
+
+        ValueError with the graph, where a cell's logit depends on the picture's other cells.
+        """
+        if self.graph is not None:
+            raise ValueError("With the graph a cell has no logit of its own.")
+        hidden = torch.tanh(self.fuse(vectors))
+        return (hidden * self.class_weight[columns]).sum(dim=-1) + self.class_bias[columns]
+
     def quadrants(self, attention: Tensor) -> Tensor | None:
         """The prototype each cell would belong to, (B, C); None where prototypes have no place in the
         picture.

@@ -162,3 +162,37 @@ def test_a_whole_run_works_on_the_gpu(amp: bool) -> None:
     assert result.stopped == "finished"
     parts = list(predict(result.model, source, device="cuda"))
     assert all(np.isfinite(part.logits).all() for part in parts)
+
+
+@pytest.mark.parametrize("blending", [False, True])
+def test_logits_of_supervised_cells_alone_give_the_losses_and_gradients_of_all(blending: bool) -> None:
+    source, complete, _ = localised(16, categories=4, dim=8, side=2)
+    labels = np.where(np.random.default_rng(0).random(complete.shape) < 0.4, complete, 0).astype(np.int8)
+    labels[0, 0], labels[1, 0] = 1, 0
+    found = []
+    for sparse in (True, False):
+        made = learner(labels, source, torch.randn(16, 4, generator=torch.Generator().manual_seed(1)))
+        with torch.no_grad():
+            made.model.class_weight.copy_(torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
+            made.model.bank.counts.fill_(1)
+        if not sparse:
+            made._logits = (
+                lambda views, targets, model=made.model: tuple(  # type: ignore[method-assign]
+                    model.residual(view[..., :-1]) + view[..., -1] for view in views
+                )
+            )
+        named = made.losses(np.arange(16), blending=blending, generator=torch.Generator().manual_seed(3))
+        made.criterion.total(named).backward()
+        gradients = [p.grad.clone() for p in made.model.parameters() if p.grad is not None]
+        found.append(({name: float(value.detach()) for name, value in named.items()}, gradients))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-6)
+    assert len(found[0][1]) == len(found[1][1]) > 4
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+def test_with_the_graph_a_cell_has_no_logit_of_its_own() -> None:
+    source, labels, _ = localised(4, categories=3, dim=8, side=2)
+    options = DSRBConfig(dim=8, attention_dim=4, graph=True, graph_dim=4, hidden=6)
+    made = learner(labels, source, torch.zeros(4, 3), options)
+    with pytest.raises(ValueError, match="no logit of its own"):
+        made.model.residual_at(torch.zeros(2, 8), torch.tensor([0, 1]))
