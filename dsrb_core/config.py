@@ -49,7 +49,7 @@ class DSRBConfig(Jsonable):
     dim: int = 128  # D: tokens are projected onto so many principal directions of the pooled features
     attention_dim: int = 32  # rank of the folded bilinear attention (512 in the paper; cost is linear in it)
     attention_start: float = 0.5  # spread of the first attention logits; 0 = mean pooling
-    graph: bool = False  # with frozen features it costs accuracy (docs/results.md)
+    graph: bool = False  # costs accuracy where labels are few (docs/results.md)
     graph_dim: int = 32  # width of a node; equal to dim = the published form, no projection before the graph
     graph_steps: int = 2
     graph_shrinkage: float = 5.0  # observations an edge needs to count half
