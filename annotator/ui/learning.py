@@ -111,8 +111,8 @@ def _kept(gate: float) -> str:
 def _speaking(weight: float) -> str:
     """What the scores owe to the propagation from similar pictures."""
     if weight == 0:
-        return "not used: no clear gain on held-out answers"
-    return f"correct the model, with weight {weight:g}"
+        return "not used: held-out answers speak against it"
+    return f"correct the model, with weight {weight:.2f}"
 
 
 def _with_cells(value: object, cells: object) -> str:

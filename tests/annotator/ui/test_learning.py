@@ -80,7 +80,7 @@ def test_a_generation_says_whether_the_residual_speaks(gate: float, words: str) 
     assert words in learning.generation_html(made)
 
 
-@pytest.mark.parametrize(("weight", "words"), [(0.0, "not used"), (2.0, "with weight 2")])
+@pytest.mark.parametrize(("weight", "words"), [(0.0, "not used"), (0.946261, "with weight 0.95")])
 def test_a_generation_says_whether_similar_pictures_speak(weight: float, words: str) -> None:
     made = replace(GENERATION, metrics={**GENERATION.metrics, "propagation": weight})
     html = learning.generation_html(made)
