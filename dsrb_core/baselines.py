@@ -179,7 +179,15 @@ def solve(features: Tensor, labels: Tensor, *, l2: float, start: _Weights | None
     return torch.cat(weights), torch.cat(biases)
 
 
-def _objective(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor) -> "Objective":
+def logistic_objective(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    l2: float,
+    prior: Tensor | float,
+    bias_l2: float = _BIAS_L2,
+    offset: Tensor | float = 0.0,
+) -> "Objective":
     """theta (C, F + 1) -> value (C,) and gradient (C, F + 1); each category is its own problem."""
     share = (labels != 0).float()
     share = share / share.sum(dim=0).clamp_min(1.0)
@@ -187,12 +195,12 @@ def _objective(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor) ->
 
     def value_and_gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
         weight, off = theta[:, :-1], theta[:, -1] - prior
-        margin = sign * (features @ weight.T + theta[:, -1])
+        margin = sign * (features @ weight.T + theta[:, -1] + offset)
         value = (share * F.softplus(-margin)).sum(dim=0)
-        value = value + 0.5 * l2 * weight.square().sum(dim=1) + 0.5 * _BIAS_L2 * off.square()
+        value = value + 0.5 * l2 * weight.square().sum(dim=1) + 0.5 * bias_l2 * off.square()
         pull = -share * sign * torch.sigmoid(-margin)
         gradient = torch.cat(
-            [pull.T @ features + l2 * weight, (pull.sum(dim=0) + _BIAS_L2 * off)[:, None]], dim=1
+            [pull.T @ features + l2 * weight, (pull.sum(dim=0) + bias_l2 * off)[:, None]], dim=1
         )
         return value, gradient
 
@@ -201,7 +209,7 @@ def _objective(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor) ->
 
 def _solve_chunk(features: Tensor, labels: Tensor, *, l2: float, prior: Tensor, start: _Weights) -> _Weights:
     """Weights and biases of a few categories."""
-    objective = _objective(features, labels, l2=l2, prior=prior)
+    objective = logistic_objective(features, labels, l2=l2, prior=prior)
     theta = minimise(objective, torch.cat([start[0], start[1][:, None]], dim=1))
     return theta[:, :-1].contiguous(), theta[:, -1].contiguous()
 

@@ -154,12 +154,7 @@ def as_json(results: Sequence[CellResult], plan: Plan, dataset: Dataset) -> dict
 
     return {
         "format": FORMAT,
-        "dataset": {
-            "name": dataset.name,
-            "train": len(dataset.train),
-            "test": len(dataset.test),
-            "categories": list(dataset.categories),
-        },
+        "dataset": dataset.about(),
         "backbone": plan.backbone,
         "category_vectors": plan.category_vectors,
         "training": plan.training.to_dict(),

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dsrb_core.config import DSRBConfig
 from dsrb_core.model import DSRB
@@ -108,3 +109,27 @@ def load_training(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
         raise ValueError(
             f"The training checkpoint {path.name} is damaged; delete it to start again."
         ) from error
+
+
+def pack(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Model and optimiser state as named tensors, for `save_training`."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+    return tensors
+
+
+def unpack(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
+    """Take up what `pack` gave; the optimiser keeps its options."""
+    model.load_state_dict(under("model.", tensors))
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in under("optimizer.", tensors).items():
+        index, slot = name.split(".")
+        slots.setdefault(int(index), {})[slot] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dsrb_core.baselines import Objective, minimise
+from dsrb_core.baselines import Objective, logistic_objective, minimise
 from dsrb_core.labels import Labels
 
 Array = npt.NDArray[np.float32]
@@ -100,17 +100,11 @@ def _weights(felt: Tensor, offset: Tensor, labels: Tensor, l2: float) -> Tensor:
 
 
 def _objective(felt: Tensor, offset: Tensor, labels: Tensor, *, l2: float, free: Tensor) -> Objective:
-    share = (labels != 0).float()
-    share = share / share.sum(dim=0).clamp_min(1.0)
-    sign = labels.float()
+    """The floor's objective on top of `offset`, with the entries that are not `free` held at 0."""
+    whole = logistic_objective(felt, labels, l2=l2, prior=0.0, bias_l2=_BIAS_L2, offset=offset)
 
     def value_and_gradient(theta: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias = (theta * free)[:, :-1], theta[:, -1]
-        margin = sign * (felt @ weight.T + bias + offset)
-        value = (share * F.softplus(-margin)).sum(dim=0)
-        value = value + 0.5 * l2 * weight.square().sum(dim=1) + 0.5 * _BIAS_L2 * bias.square()
-        pull = -share * sign * torch.sigmoid(-margin)
-        slope = torch.cat([pull.T @ felt + l2 * weight, (pull.sum(dim=0) + _BIAS_L2 * bias)[:, None]], dim=1)
-        return value, slope * free
+        value, gradient = whole(theta * free)
+        return value, gradient * free
 
     return value_and_gradient

@@ -62,6 +62,15 @@ class Dataset:
         if not np.isin(self.labels, (-1, 1)).all():
             raise ValueError(f"The labels of {self.name} must be complete: -1 or +1 everywhere.")
 
+    def about(self) -> dict[str, object]:
+        """What a report says of the set, JSON-ready."""
+        return {
+            "name": self.name,
+            "train": len(self.train),
+            "test": len(self.test),
+            "categories": list(self.categories),
+        }
+
 
 def load_dataset(folder: Path) -> Dataset:
     """Read the set in `folder`, whose layout is recognised by its files.

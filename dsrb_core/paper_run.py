@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dsrb_core.checkpoint import load_training, save_training
+from dsrb_core.checkpoint import load_training, save_training, under
 from dsrb_core.datasets import Dataset
 from dsrb_core.judging import judge
 from dsrb_core.labels import Labels, check_trainable, cooccurrence
@@ -20,7 +20,7 @@ from dsrb_core.paper_config import PaperConfig
 from dsrb_core.paper_data import PictureFeed, PictureSet
 from dsrb_core.paper_model import PaperNet, build_net
 from dsrb_core.paper_ranks import Ranks
-from dsrb_core.paper_training import OnStep, PaperLearner, under
+from dsrb_core.paper_training import OnStep, PaperLearner
 from dsrb_core.protocol import Cell, partial_labels, write_atomic
 from dsrb_core.resume import fingerprint
 
@@ -227,12 +227,7 @@ def _report(job: PaperJob, ranks: Ranks) -> dict[str, Any]:
     dataset, device = job.dataset, ranks.device
     return {
         "format": FORMAT,
-        "dataset": {
-            "name": dataset.name,
-            "train": len(dataset.train),
-            "test": len(dataset.test),
-            "categories": list(dataset.categories),
-        },
+        "dataset": dataset.about(),
         "method": job.config.method,
         "known": job.known,
         "seed": job.seed,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dsrb_core.checkpoint import pack, unpack
 from dsrb_core.labels import Labels
 from dsrb_core.paper_data import Batch, PictureFeed, Rows, all_batches, step_generator, training_batches
 from dsrb_core.paper_model import PaperNet
@@ -167,9 +168,7 @@ class PaperLearner:
 
     def state(self) -> dict[str, Tensor]:
         """Network (bank and lambdas included), optimiser, loss scale and dropped steps, as named tensors."""
-        tensors = {f"model.{name}": value for name, value in self.net.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
+        tensors = pack(self.net, self.optimizer)
         if self.scaler.is_enabled():
             scaler = self.scaler.state_dict()
             tensors["scaler"] = torch.tensor([scaler["scale"], scaler["_growth_tracker"]])
@@ -177,24 +176,13 @@ class PaperLearner:
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up a `state`."""
-        self.net.load_state_dict(under("model.", tensors))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in under("optimizer.", tensors).items():
-            index, slot = name.split(".")
-            slots.setdefault(int(index), {})[slot] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        unpack(tensors, self.net, self.optimizer)
         if self.scaler.is_enabled() and "scaler" in tensors:
             scale, growth = tensors["scaler"].tolist()
             self.scaler.load_state_dict(
                 self.scaler.state_dict() | {"scale": scale, "_growth_tracker": int(growth)}
             )
         self.bad_steps = int(tensors["bad_steps"])
-
-
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _statistics(net: PaperNet) -> list[Tensor]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dsrb_core.blending import Blend, choose_partners, instance_blend, prototype_blend
+from dsrb_core.checkpoint import pack, unpack
 from dsrb_core.config import TrainConfig
 from dsrb_core.losses import Criterion, Supervised
 from dsrb_core.model import DSRB
@@ -235,27 +236,11 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Model and optimiser as named tensors, for a training checkpoint."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-        return tensors | {"bad_steps": torch.tensor(self.bad_steps)}
+        return pack(self.model, self.optimizer) | {"bad_steps": torch.tensor(self.bad_steps)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take up a `state`."""
-        self.model.load_state_dict(
-            {
-                name.removeprefix("model."): value
-                for name, value in tensors.items()
-                if name.startswith("model.")
-            }
-        )
-        slots: dict[int, dict[str, Any]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-        whole = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": slots, "param_groups": whole["param_groups"]})
+        unpack(tensors, self.model, self.optimizer)
         self.bad_steps = int(tensors["bad_steps"])
 
 
