@@ -19,7 +19,7 @@ from typing import Any
 from annotator.errors import ArtifactDamaged
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -133,9 +133,19 @@ def _parsed(path: Path, data: bytes) -> dict[str, Any]:
         raise ArtifactDamaged(f"{path} is not JSON ({error}).") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise ArtifactDamaged(f"{path} is not a manifest.")
-    if manifest.get("format") != FORMAT:
-        raise ArtifactDamaged(f"{path} has format {manifest.get('format')!r}, this program reads {FORMAT}.")
+    problem = format_problem(manifest.get("format"))
+    if problem:
+        raise ArtifactDamaged(f"{path} {problem}.")
     return manifest
+
+
+def format_problem(found: object) -> str:
+    """What is wrong with a manifest of this format, to be put after its name; empty when it can be read."""
+    if found == FORMAT:
+        return ""
+    if isinstance(found, int) and not isinstance(found, bool) and 0 < found < FORMAT:
+        return "was written by an older version; the next training replaces it"
+    return f"has format {found!r}, this program reads {FORMAT}"
 
 
 def _verify_file(folder: Path, name: str, entry: Any) -> None:

@@ -20,6 +20,7 @@ class Frozen:
     image_ids: npt.NDArray[np.int64]  # (N,)
     category_ids: npt.NDArray[np.int64]  # (C,)
     labels: npt.NDArray[np.int8]  # (N, C): +1, -1, 0 for unknown and unsure
+    by_strategy: npt.NDArray[np.bool_]  # (N, C): a person was asked this known cell, and not at random
     keys: list[str]  # (N,) SHA-256 of the original bytes, the key of the feature cache
     paths: list[Path]  # (N,) canonical pictures
     categories: tuple[Category, ...]  # (C,)
@@ -42,6 +43,7 @@ def freeze(store: Store, project_id: int) -> Frozen:
             after = page[-1].id
         columns = sorted(category.id for category in active)
         labels = snapshots.label_matrix(c, project_id, ids, columns)
+        by_strategy = snapshots.asked_by_strategy(c, project_id, ids, columns)
     # kept after reading: with a rollback journal a reader would block the write
     snapshot = store.write(lambda c: snapshots.keep(c, described, now=now_ms()))
     return Frozen(
@@ -49,6 +51,7 @@ def freeze(store: Store, project_id: int) -> Frozen:
         image_ids=np.array(ids, dtype=np.int64),
         category_ids=np.array(columns, dtype=np.int64),
         labels=labels,
+        by_strategy=by_strategy,
         keys=keys,
         paths=paths,
         categories=tuple(sorted(active, key=lambda category: category.id)),

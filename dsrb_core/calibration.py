@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsrb_core.mixing import VOTE, fit_weights
-from dsrb_core.platt import NEUTRAL, fit_curve
+from dsrb_core.platt import NEUTRAL, curvature, fit_curve
 
 Float = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
@@ -70,12 +70,13 @@ def neighbour_logit(
 
 
 def choose_neighbour_settings(
-    similarities: Floats, states: Ints, labels: Ints, *, prior: Floats
+    similarities: Floats, states: Ints, labels: Ints, *, prior: Floats, weights: Floats | None = None
 ) -> tuple[float, float]:
     """The (temperature, strength) of a small grid with the least log loss on decided cells.
 
     `similarities` and `states` (M, k) of each cell's neighbours, itself left out; `labels` (M,) of +-1;
-    `prior` (M,) of each cell's category. The middle of the grid when there is no cell.
+    `prior` (M,) of each cell's category; `weights` (M,), how many cells each counts for, default 1. The
+    middle of the grid when there is no cell.
     """
     best, chosen = np.inf, (0.1, 1.0)
     sign = np.asarray(labels, np.float64)
@@ -86,7 +87,7 @@ def choose_neighbour_settings(
             given = neighbour_logits(
                 similarities, states, prior=prior, temperature=temperature, strength=strength
             )
-            loss = float(np.logaddexp(0.0, -sign * given).mean())
+            loss = float(np.average(np.logaddexp(0.0, -sign * given), weights=weights))
             if loss < best - 1e-9:
                 best, chosen = loss, (temperature, strength)
     return chosen
@@ -177,6 +178,7 @@ def fit_combiner(
     n_categories: int,
     *,
     prior: Floats,
+    weights: Floats | None = None,
     temperature: float = 0.1,
     strength: float = 1.0,
     k: int = 20,
@@ -184,34 +186,27 @@ def fit_combiner(
 ) -> Combiner:
     """Fit on M held-out decided cells: logits, neighbour logits (NaN or None: none), labels +-1, columns.
 
-    `prior` (C,); `shrinkage` is how many cells the pooled curve counts for against a category's own. Works
-    with no cell at all (the neutral curve), few cells, one state only, or equal logits. ValueError for a
-    logit that is not finite, a label other than +-1, a column outside 0..C-1 or lengths that differ.
+    `prior` (C,); `weights` (M,), how many cells each counts for (default 1, see `asking_weights`);
+    `shrinkage` is how many cells the pooled curve counts for against a category's own. Works with no cell at
+    all (the neutral curve), few cells, one state only, or equal logits. ValueError for a logit that is not
+    finite, a label other than +-1, a weight below 0, a column outside 0..C-1 or lengths that differ.
     """
     model, own = np.asarray(model_logits), np.asarray(columns)
     signs = np.asarray(labels).astype(np.int64)
     base = np.asarray(prior, np.float64)
-    if not (len(model) == len(signs) == len(own)) or base.shape != (n_categories,):
-        raise ValueError(
-            "model_logits, labels and columns must have one entry per cell and prior one per category."
-        )
-    if not np.isfinite(model).all() or not np.isin(signs, (-1, 1)).all():
-        raise ValueError("Calibration needs finite logits and labels of +1 or -1.")
-    if len(own) and (own.min() < 0 or own.max() >= n_categories):
-        raise ValueError(f"Calibration columns must lie in 0..{n_categories - 1}.")
+    counts = None if weights is None else np.asarray(weights, np.float64)
+    _check_cells(model, signs, own, counts, prior=base, n_categories=n_categories)
     base = np.clip(base, MIN_PRIOR, 1 - MIN_PRIOR)
     given = np.full(len(model), np.nan) if neighbours is None else np.asarray(neighbours, np.float64)
     shift = np.nan_to_num(given - logit(base)[own])
     design = np.stack([np.clip(model, -LIMIT, LIMIT), np.ones(len(model)), shift], axis=1).astype(np.float64)
     # One ratio of neighbours to model for all categories: per category it is mostly noise (docs/results.md).
-    (ratio,) = fit_weights(design[:, 0], shift[:, None], logit(base)[own], signs, usual=(VOTE,))
+    (ratio,) = fit_weights(
+        design[:, 0], shift[:, None], logit(base)[own], signs, usual=(VOTE,), weights=counts
+    )
     design[:, 0] += ratio * design[:, 2]
     design[:, 2] = 0.0
-    pooled = fit_curve(design, signs, centre=NEUTRAL, cells=10.0)
-    curves = np.tile(pooled, (n_categories, 1))
-    for column in np.unique(own):
-        rows = own == column
-        curves[column] = fit_curve(design[rows], signs[rows], centre=pooled, cells=shrinkage, typical=design)
+    curves = _curves(design, signs, own, counts, n_categories=n_categories, shrinkage=shrinkage)
     return Combiner(
         scale=curves[:, 0],
         offset=curves[:, 1],
@@ -223,16 +218,60 @@ def fit_combiner(
     )
 
 
-def expected_calibration_error(probabilities: Floats, labels: Ints, *, bins: int = 15) -> float:
+def _check_cells(
+    model: Floats, signs: Ints, own: Ints, counts: Float | None, *, prior: Float, n_categories: int
+) -> None:
+    """ValueError with the first thing that is wrong with the cells of `fit_combiner`."""
+    if not (len(model) == len(signs) == len(own)) or prior.shape != (n_categories,):
+        raise ValueError(
+            "model_logits, labels and columns must have one entry per cell and prior one per category."
+        )
+    if not np.isfinite(model).all() or not np.isin(signs, (-1, 1)).all():
+        raise ValueError("Calibration needs finite logits and labels of +1 or -1.")
+    if len(own) and (own.min() < 0 or own.max() >= n_categories):
+        raise ValueError(f"Calibration columns must lie in 0..{n_categories - 1}.")
+    if counts is None:
+        return
+    if counts.shape != model.shape or not np.isfinite(counts).all() or (counts < 0).any():
+        raise ValueError("Calibration weights must be finite and not below 0, one per cell.")
+
+
+def _curves(
+    design: Float, signs: Ints, own: Ints, weights: Float | None, *, n_categories: int, shrinkage: float
+) -> Float:
+    """Each category's curve (C, 3), drawn towards the one pooled over all cells."""
+    pooled = fit_curve(design, signs, centre=NEUTRAL, cells=10.0, weights=weights)
+    curves = np.tile(pooled, (n_categories, 1))
+    if not len(own):
+        return curves
+    typical = curvature(design, pooled, weights)
+    order = np.argsort(own, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(own[order])) + 1):
+        curves[own[rows[0]]] = fit_curve(
+            design[rows],
+            signs[rows],
+            centre=pooled,
+            cells=shrinkage,
+            typical=typical,
+            weights=None if weights is None else weights[rows],
+        )
+    return curves
+
+
+def expected_calibration_error(
+    probabilities: Floats, labels: Ints, *, weights: Floats | None = None, bins: int = 15
+) -> float:
     """Mean |share of positives - mean probability| over equal-width bins, weighted by cells (Naeini 2015).
 
-    Labels +1 and -1 count, all others are left out; NaN when none is left.
+    Labels +1 and -1 count, all others are left out; each for `weights` cells (default 1). NaN when none is
+    left.
     """
     p, said = np.asarray(probabilities, np.float64).ravel(), np.asarray(labels).ravel()
-    counts = np.abs(said) == 1
+    size = np.ones(len(p)) if weights is None else np.asarray(weights, np.float64).ravel()
+    counts = (np.abs(said) == 1) & (size > 0)
     if not counts.any():
         return float("nan")
-    p, positive = p[counts], said[counts] == 1
+    p, positive, size = p[counts], said[counts] == 1, size[counts]
     bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(bin_of, weights=positive - p, minlength=bins)
-    return float(np.abs(gap).sum() / len(p))
+    gap = np.bincount(bin_of, weights=size * (positive - p), minlength=bins)
+    return float(np.abs(gap).sum() / size.sum())

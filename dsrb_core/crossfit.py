@@ -9,7 +9,7 @@ Letters: N images, C categories, D features of a token, d of an instance, M held
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from dsrb_core.calibration import (
     Combiner,
     category_prior,
     choose_neighbour_settings,
-    fit_combiner,
     logit,
     neighbour_logits,
 )
@@ -30,6 +29,7 @@ from dsrb_core.labels import Labels
 from dsrb_core.mixing import CONTEXT, PROPAGATION, VOTE, fit_weights
 from dsrb_core.model import DSRB, focus, map_spread
 from dsrb_core.propagation import Array, Rows, beliefs, shift, speakers
+from dsrb_core.reliability import Judged, fit_and_judge
 from dsrb_core.reports import Folds, Holdout
 from dsrb_core.similar import nearest
 from dsrb_core.tokens import MapSource, TokenStore
@@ -157,27 +157,39 @@ class _Asking:
 class Mix:
     """What counts beside the model: weights of propagation and context, and the combiner with the vote.
 
-    The combiner takes the model's logit with both shifts added at these weights.
+    The combiner takes the model's logit with both shifts added at these weights; `judged` are the cells it
+    was fitted on, each by a combiner of others.
     """
 
     propagation: float
     context: float
     combiner: Combiner
+    judged: Judged = field(default_factory=Judged.nothing)
 
 
 def fit_mix(
-    heard: Heard, holdout: Holdout, labels: Labels, *, propagation: bool = True, context: Array | None = None
+    heard: Heard,
+    holdout: Holdout,
+    labels: Labels,
+    *,
+    propagation: bool = True,
+    context: Array | None = None,
+    asking: npt.NDArray[np.floating] | None = None,
 ) -> Mix:
     """Weigh the witnesses on the cells that were heard, and calibrate.
 
     `labels` (N, C) give each category's prior; without `propagation` its weight is 0; `context` (M,) are the
-    context's shifts of the held-out cells, None = no context.
+    context's shifts of the held-out cells, None = no context; `asking` (M,) is how many cells each held-out
+    cell counts for by how it came to be asked (`asking_weights`), None = 1.
     """
     cells = heard.cells
+    counts = np.ones(len(cells)) if asking is None else np.asarray(asking, np.float64)[cells]
     prior = category_prior((labels == 1).sum(axis=0), (labels == -1).sum(axis=0))
     columns, signs = holdout.columns[cells], holdout.labels[cells]
     model, base = np.clip(holdout.model_logits[cells], -LIMIT, LIMIT), prior[columns]
-    temperature, strength = choose_neighbour_settings(heard.similarities, heard.states, signs, prior=base)
+    temperature, strength = choose_neighbour_settings(
+        heard.similarities, heard.states, signs, prior=base, weights=counts
+    )
     votes = neighbour_logits(
         heard.similarities, heard.states, prior=base, temperature=temperature, strength=strength
     )
@@ -187,23 +199,24 @@ def fit_mix(
         shifts["propagation"] = np.asarray(heard.shifts, np.float64)
     if context is not None:
         shifts["context"] = np.asarray(context[cells], np.float64)
-    fitted = fit_weights(
-        model, np.column_stack(list(shifts.values())), logit(base), signs, usual=[usual[n] for n in shifts]
-    )
+    table, start = np.column_stack(list(shifts.values())), [usual[name] for name in shifts]
+    fitted = fit_weights(model, table, logit(base), signs, usual=start, weights=counts)
     weights = dict(zip(shifts, fitted.tolist(), strict=True))
     mixed = model + sum(weights[name] * shifts[name] for name in shifts if name != "vote")
-    combiner = fit_combiner(
+    combiner, judged = fit_and_judge(
         mixed,
         votes,
         signs,
         columns,
         len(prior),
+        rows=holdout.rows[cells],
         prior=prior,
+        weights=counts,
         temperature=temperature,
         strength=strength,
         k=NEIGHBOURS,
     )
-    return Mix(weights.get("propagation", 0.0), weights.get("context", 0.0), combiner)
+    return Mix(weights.get("propagation", 0.0), weights.get("context", 0.0), combiner, judged)
 
 
 def _groups(parts: npt.NDArray[np.int8], columns: npt.NDArray[np.int64]) -> dict[tuple[int, int], Rows]:

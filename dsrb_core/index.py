@@ -13,7 +13,9 @@ import hashlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -30,7 +32,12 @@ Similarities = npt.NDArray[np.float32]
 
 FLAT_LIMIT = 200_000
 """Whole-image vectors up to this number are searched exactly."""
+INSTANCE_FLAT_LIMIT = 20_000
+"""Decided instances of one state of a category up to this number are searched exactly."""
+MIN_RECALL = 0.99
 PROBES = 32
+_RECALL_AT, _RECALL_SAMPLE = 10, 256
+_GPU_LOCK = threading.Lock()  # GPU indexes share their memory and may not be searched at the same time
 REINSTALL = "pip uninstall -y faiss-cpu faiss-gpu, then pip install -r requirements.txt"
 
 
@@ -63,10 +70,16 @@ def gpu_count() -> int:
     return int(_faiss().get_num_gpus())
 
 
+@cache
+def _gpu_resources() -> Any:
+    return _faiss().StandardGpuResources()
+
+
 class _Index:
     """Vectors (N, D) under int64 ids of 0 or more, each id once."""
 
     kinds: ClassVar[tuple[str, ...]]
+    gpu_from: ClassVar[int] = 1  # vectors from which a GPU, where there is one, is worth the copy
 
     def __init__(self, index: Any, ids: Ids) -> None:
         self._index = index
@@ -83,6 +96,11 @@ class _Index:
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._ids
+
+    @property
+    def ids(self) -> Ids:
+        """Ids (N,) of all vectors, ascending."""
+        return np.array(sorted(self._ids), np.int64)
 
     def add(self, ids: Sequence[int] | Ids, vectors: Vectors) -> None:
         """Add vectors (N, D) under their ids; an id that is there already gets the new vector.
@@ -132,8 +150,10 @@ class _Index:
                 np.full((len(rows), k), -np.inf, np.float32),
             )
         else:
-            similar, found = self._searcher().search(rows, fetch)
-            bad = (found < 0) | np.isin(found, left_out)
+            similar, found = self._found(rows, fetch)
+            bad = found < 0
+            if len(left_out):
+                bad |= np.isin(found, left_out)
             if own is not None:
                 bad |= found == np.asarray(own, np.int64).reshape(-1, 1)
             found, similar = _good_first(found, similar, bad=bad, k=k)
@@ -168,24 +188,84 @@ class _Index:
             )
         return cls(index, _ids_of(index))
 
+    def _found(self, rows: Vectors, k: int) -> tuple[Similarities, Ids]:
+        searcher = self._searcher()
+        with nullcontext() if searcher is self._index else _GPU_LOCK:
+            similar, found = searcher.search(rows, k)
+        return similar, found
+
     def _searcher(self) -> Any:
-        return self._index
+        """A copy on the GPU where FAISS has one, made again after every change."""
+        if self._searched is None:
+            self._searched = self._index
+            if len(self) >= self.gpu_from and gpu_count() > 0:
+                with _GPU_LOCK:
+                    self._searched = _faiss().index_cpu_to_gpu(_gpu_resources(), 0, self._index)
+                log.info("index of %d vectors is searched on the GPU", len(self))
+        return self._searched
 
 
 class InstanceIndex(_Index):
-    """Decided instances of one category, searched exactly; ids are image ids."""
+    """Decided instances of one state of a category; ids are image ids.
 
-    kinds = ("IndexIDMap2",)
+    Exact up to `INSTANCE_FLAT_LIMIT` vectors when built, above that inverted lists (IVF) that find at least
+    0.99 of the ten nearest. `recall`: that share as measured when it was built, 1.0 for an exact index, None
+    for inverted lists that were loaded.
+    """
+
+    kinds = ("IndexIDMap2", "IndexIVFFlat")
+    gpu_from = 1000
 
     def __init__(self, index: Any, ids: Ids | None = None) -> None:
-        """Wraps a FAISS index; use `empty` or `load`."""
+        """Wraps a FAISS index; use `empty`, `build` or `load`."""
         super().__init__(index, np.empty(0, np.int64) if ids is None else ids)
+        self.recall: float | None = 1.0 if type(index).__name__ == "IndexIDMap2" else None
 
     @classmethod
     def empty(cls, dim: int) -> Self:
         """No vectors yet, of length `dim`."""
         faiss = _faiss()
         return cls(faiss.IndexIDMap2(faiss.IndexFlatIP(dim)))
+
+    @classmethod
+    def build(
+        cls, ids: Sequence[int] | Ids, vectors: Vectors, *, flat_limit: int = INSTANCE_FLAT_LIMIT
+    ) -> Self:
+        """Index vectors (N, D) under their ids; inverted lists are trained and measured on them.
+
+        As many lists are read as the wanted recall needs, all of them if need be. Errors as in `add`.
+        """
+        dim = _dim(vectors)
+        if len(vectors) <= flat_limit:
+            built = cls.empty(dim)
+            built.add(ids, vectors)
+            return built
+        rows, lists = _checked(vectors, dim=dim), max(1, int(4 * len(vectors) ** 0.5))
+        built = cls(_inverted_lists(rows, f"IVF{min(lists, len(rows))},Flat"))
+        built.add(ids, vectors)
+        built._read_enough(rows, np.asarray(ids, np.int64).reshape(-1))
+        return built
+
+    def _read_enough(self, rows: Vectors, ids: Ids) -> None:
+        """Raise the number of lists read until enough of the nearest are found, and say how much that is."""
+        sample = np.unique(np.linspace(0, len(rows) - 1, _RECALL_SAMPLE).astype(np.int64))
+        k = min(_RECALL_AT, len(rows) - 1)
+        exact = rows[sample] @ rows.T
+        exact[np.arange(len(sample)), sample] = -np.inf
+        # By similarity, not by id: which of several equal ones is found makes no difference.
+        least = np.partition(exact, -k, axis=1)[:, -k] - 1e-5 if k else np.zeros(len(sample))
+        probes = 4
+        while True:
+            self._index.nprobe = min(probes, self._index.nlist)
+            found = self.search(rows[sample], max(1, k), own=ids[sample])[1]
+            self.recall = float((found >= least[:, None]).mean()) if k else 1.0
+            if self.recall >= MIN_RECALL or probes >= self._index.nlist:
+                break
+            probes *= 2
+        log.info(
+            "index of %d instances reads %d of %d lists, recall@%d %.4f",
+            len(rows), self._index.nprobe, self._index.nlist, k, self.recall,
+        )  # fmt: skip
 
 
 class ImageIndex(_Index):
@@ -197,31 +277,32 @@ class ImageIndex(_Index):
     def build(cls, ids: Sequence[int] | Ids, vectors: Vectors, *, flat_limit: int = FLAT_LIMIT) -> Self:
         """Index vectors (N, D) under their ids; inverted lists are trained on them. Errors as in `add`."""
         faiss = _faiss()
-        if vectors.ndim != 2 or vectors.shape[1] < 1:
-            raise ValueError(f"An index is built from vectors (N, D), not {vectors.shape}.")
-        dim = vectors.shape[1]
+        dim = _dim(vectors)
         if len(vectors) <= flat_limit:
             index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
         else:
             rows, lists = _checked(vectors, dim=dim), max(1, int(4 * len(vectors) ** 0.5))
-            index = faiss.index_factory(dim, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+            index = _inverted_lists(rows, f"IVF{lists},SQ8")
             index.nprobe = min(PROBES, lists)
-            index.cp.min_points_per_centroid = 1
-            index.train(rows)
         built = cls(index, np.empty(0, np.int64))
         built.add(ids, vectors)
         return built
 
-    def _searcher(self) -> Any:
-        """A copy on the GPU where FAISS has one, made again after every change."""
-        if self._searched is None:
-            self._searched = self._index
-            if gpu_count() > 0:
-                faiss = _faiss()
-                self._resources = faiss.StandardGpuResources()
-                self._searched = faiss.index_cpu_to_gpu(self._resources, 0, self._index)
-                log.info("image index of %d vectors is searched on the GPU", len(self))
-        return self._searched
+
+def _inverted_lists(rows: Vectors, kind: str) -> Any:
+    """An index of inverted lists trained on rows (N, D), still empty."""
+    faiss = _faiss()
+    index = faiss.index_factory(rows.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid = 1
+    index.train(rows)
+    return index
+
+
+def _dim(vectors: Vectors) -> int:
+    """Length of the vectors (N, D) that an index is built from."""
+    if vectors.ndim != 2 or vectors.shape[1] < 1:
+        raise ValueError(f"An index is built from vectors (N, D), not {vectors.shape}.")
+    return int(vectors.shape[1])
 
 
 def _checked(vectors: Vectors, *, dim: int) -> npt.NDArray[np.float32]:
@@ -240,11 +321,16 @@ def _good_first(
     found: Ids, similar: Similarities, *, bad: npt.NDArray[np.bool_], k: int
 ) -> tuple[Ids, Similarities]:
     """Move what is bad behind the rest, mark it, and cut or fill every row to k."""
-    order = np.argsort(bad, axis=1, kind="stable")
-    found = np.take_along_axis(np.where(bad, -1, found), order, axis=1)[:, :k]
-    similar = np.take_along_axis(np.where(bad, -np.inf, similar), order, axis=1)[:, :k].astype(np.float32)
-    missing = ((0, 0), (0, k - found.shape[1]))
-    return np.pad(found, missing, constant_values=-1), np.pad(similar, missing, constant_values=-np.inf)
+    there = min(k, found.shape[1])
+    ids, similarities = np.full((len(found), k), -1, np.int64), np.full((len(found), k), -np.inf, np.float32)
+    ids[:, :there], similarities[:, :there] = found[:, :there], similar[:, :there]
+    some = np.flatnonzero(bad.any(axis=1))  # most rows have nothing to move
+    if len(some):
+        worse = bad[some]
+        rows, order = np.arange(len(some))[:, None], np.argsort(worse, axis=1, kind="stable")[:, :there]
+        ids[some, :there] = np.where(worse, -1, found[some])[rows, order]
+        similarities[some, :there] = np.where(worse, -np.inf, similar[some])[rows, order]
+    return ids, similarities
 
 
 def _ids_of(index: Any) -> Ids:

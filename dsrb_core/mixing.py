@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dsrb_core.platt import newton
+from dsrb_core.platt import newton, weighted_mean
 
 Float = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
@@ -26,13 +26,19 @@ _CELLS = 100.0  # cells that the weights before any was seen count for
 
 
 def fit_weights(
-    model: Floats, shifts: Floats, prior: Floats, labels: npt.NDArray[np.integer], *, usual: Sequence[float]
+    model: Floats,
+    shifts: Floats,
+    prior: Floats,
+    labels: npt.NDArray[np.integer],
+    *,
+    usual: Sequence[float],
+    weights: Float | None = None,
 ) -> Float:
     """Weights (E,) in [0, 3] of the witnesses on M held-out cells.
 
     `model` (M,) logits, `shifts` (M, E), `prior` (M,) log-odds of each cell's category, `labels` (M,) of +-1;
-    `usual` (E,) is what few cells are drawn towards. ValueError when shapes do not fit or a value is not
-    finite.
+    `usual` (E,) is what few cells are drawn towards; `weights` (M,) are how many cells each counts for
+    (default 1). ValueError when shapes do not fit or a value is not finite.
     """
     start = np.asarray(usual, np.float64)
     given = np.asarray(shifts, np.float64)
@@ -45,10 +51,10 @@ def fit_weights(
     if not len(design):
         return np.clip(start, 0.0, MOST)
     centre = np.concatenate([[1.0], start, [1.0, 0.0]])
-    pull = _CELLS * np.maximum(0.1 * (design**2).mean(axis=0), 1e-3)
+    pull = _CELLS * np.maximum(0.1 * weighted_mean(design**2, weights), 1e-3)
     free, begin = np.ones(len(centre), bool), centre
     while True:  # ends: each round holds at least one more witness at 0
-        fitted = newton(design, labels, start=begin, centre=centre, pull=pull, free=free)
+        fitted = newton(design, labels, start=begin, centre=centre, pull=pull, free=free, weights=weights)
         against = free[1:-2] & (fitted[1:-2] < 0)
         if not against.any():
             break

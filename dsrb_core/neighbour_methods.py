@@ -12,7 +12,7 @@ import torch
 
 from dsrb_core.calibration import neighbour_logits
 from dsrb_core.config import DSRBConfig, TrainConfig
-from dsrb_core.context import Context, fit_context, surprise
+from dsrb_core.context import fold_context, held_shifts, unseen_logits
 from dsrb_core.crossfit import NEIGHBOURS, Mix, fit_mix, hear
 from dsrb_core.labels import Labels, check_trainable
 from dsrb_core.method import OnEpoch, Rows, Scores, Subset, scattered
@@ -22,6 +22,7 @@ from dsrb_core.propagation import propagate
 from dsrb_core.reports import Folds, Holdout
 from dsrb_core.similar import nearest
 from dsrb_core.stages import Stages
+from dsrb_core.surprise import surprise
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import FitResult, fit
 
@@ -71,7 +72,7 @@ class NeighbourMethod:
             )
             learnt = Learnt.of(result)
         else:
-            learnt = _floor_alone(part, partial, options, on_epoch)
+            learnt = floor_alone(part, partial, options, on_epoch)
         rows = np.concatenate([train_rows, test_rows])
         found = suggested(
             learnt,
@@ -127,15 +128,13 @@ def suggested(
         seed=training.seed,
     )
     assert heard is not None  # nobody can stop it
-    found = (
-        fit_context(learnt.folds.logits, labels[learnt.folds.rows], learnt.folds.parts) if context else None
-    )
+    found = fold_context(learnt.folds, labels) if context else None
     mix = fit_mix(
         heard,
         learnt.holdout,
         labels,
         propagation=propagation,
-        context=None if found is None else _held_context(found, learnt),
+        context=None if found is None else held_shifts(found, learnt.folds, learnt.holdout),
     )
     everywhere = np.zeros(logits.shape, dtype=np.int8)
     everywhere[: len(labels)] = labels
@@ -145,21 +144,9 @@ def suggested(
         assert shifts is not None
         mixed = logits + np.float32(mix.propagation) * shifts
     if found is not None:
-        mixed = mixed + np.float32(mix.context) * _context(found, learnt, logits, everywhere)
+        felt = surprise(unseen_logits(logits, learnt.folds), everywhere)
+        mixed = mixed + np.float32(mix.context) * (felt @ found.weights.T)
     return combined(mixed, instances, labels, mix)
-
-
-def _held_context(context: Context, learnt: Learnt) -> Array:
-    """Shifts (M,) of the held-out cells."""
-    rows = np.searchsorted(learnt.folds.rows, learnt.holdout.rows)
-    return context.shifts[rows, learnt.holdout.columns]
-
-
-def _context(context: Context, learnt: Learnt, logits: Array, labels: Labels) -> Array:
-    """Shifts (N, C): what a known cell has surprised is measured by the floor that had not seen it."""
-    unseen = logits.copy()
-    unseen[learnt.folds.rows] = learnt.folds.logits
-    return surprise(unseen, labels) @ context.weights.T
 
 
 def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels, mix: Mix) -> Array:
@@ -183,9 +170,13 @@ def combined(logits: Array, instances: npt.NDArray[np.floating], labels: Labels,
     return combiner.logit(np.arange(logits.shape[1])[None], logits, votes).astype(np.float32)
 
 
-def _floor_alone(
-    source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None
+def floor_alone(
+    source: MapSource, labels: Labels, training: TrainConfig, on_epoch: OnEpoch | None = None
 ) -> Learnt:
+    """The linear floor of labels (N, C) without a residual; its held-out cells are all known ones.
+
+    Errors as `fit`.
+    """
     stages = Stages(source, labels, DSRBConfig(), training, on_epoch=on_epoch)
     stages.read()
     floor = stages.fit_floor(stages.labels, training.floor_l2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -30,6 +30,18 @@ _LABEL_COLUMNS = (
 )
 _WORDS = {CellState.POSITIVE: "positive", CellState.NEGATIVE: "negative", CellState.UNSURE: "unsure"}
 Cell = tuple[int, int]
+
+
+class GivenAnswer(NamedTuple):
+    """How an answer came about, without what it said."""
+
+    user_id: int
+    image_id: int
+    source: str
+    mode: str
+    shown_ms: int | None
+    random_stream: bool
+    takes_back: bool  # it undoes another
 
 
 def record(
@@ -124,6 +136,21 @@ def since(c: Connection, project_id: int, seq: int) -> list[Label]:
     """Current labels that were decided after `seq`, oldest first (a cleared cell has no label to show)."""
     query = _project_labels(project_id).where(_LABEL.seq > seq).order_by(_LABEL.seq)
     return [_label(row) for row in c.execute(query)]
+
+
+def given(c: Connection, project_id: int, *, after: int, limit: int) -> list[GivenAnswer]:
+    """The newest answers of a project above the `seq` `after`, at most `limit`, newest first."""
+    table = _DECISION
+    query = select(
+        table.user_id,
+        table.image_id,
+        table.source,
+        table.mode,
+        table.shown_ms,
+        table.random_stream,
+        table.undo_of.is_not(None),
+    ).where(table.project_id == project_id, table.seq > after)
+    return [GivenAnswer(*row) for row in c.execute(query.order_by(table.seq.desc()).limit(limit))]
 
 
 def touched_since(c: Connection, project_id: int, seq: int) -> set[Cell]:

@@ -75,6 +75,18 @@ def many(c: Connection, image_ids: Sequence[int]) -> list[Image]:
     return [found[value] for value in image_ids]
 
 
+def digests(c: Connection, image_ids: Sequence[int]) -> dict[int, str]:
+    """Image id to SHA-256 of the original bytes; NotFound names the first that is missing."""
+    found: dict[int, str] = {}
+    for part in chunks([known_id(value, "image") for value in image_ids]):
+        for key, sha256 in c.execute(select(_TABLE.id, _TABLE.sha256).where(_TABLE.id.in_(part))):
+            found[key] = sha256
+    missing = next((value for value in image_ids if value not in found), None)
+    if missing is not None:
+        raise NotFound(f"There is no image {missing}.")
+    return found
+
+
 def by_name(c: Connection, project_id: int, name: str) -> Image | None:
     """The image with exactly this name, if there is one."""
     query = select(*_COLUMNS).where(_TABLE.project_id == project_id, _TABLE.name == name)
@@ -100,10 +112,10 @@ def page(c: Connection, project_id: int, *, after: int = 0, limit: int = 500) ->
     return [_image(row) for row in c.execute(query.order_by(_TABLE.id).limit(limit))]
 
 
-def ids(c: Connection, project_id: int) -> list[int]:
-    """Every image id of a project, ascending."""
-    query = select(_TABLE.id).where(_TABLE.project_id == project_id).order_by(_TABLE.id)
-    return list(c.execute(query).scalars())
+def ids(c: Connection, project_id: int, *, after: int = 0) -> list[int]:
+    """Every image id of a project above `after`, ascending."""
+    query = select(_TABLE.id).where(_TABLE.project_id == project_id, _TABLE.id > after)
+    return list(c.execute(query.order_by(_TABLE.id)).scalars())
 
 
 def count(c: Connection, project_id: int) -> int:

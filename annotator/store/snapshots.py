@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sqlalchemy import Connection, insert, select
 
 from annotator.errors import NotFound
-from annotator.records import Snapshot
+from annotator.records import Snapshot, Source
 from annotator.store import categories, decisions, images, projects
 from annotator.store.rows import fields, known_id
 from db import schema
@@ -27,7 +27,9 @@ _COLUMNS = (
     _TABLE.counts,
     _TABLE.created_at,
 )
+_OF_PROJECT = "category_id IN (SELECT id FROM category WHERE project_id = ?)"
 _ACTIVE = "category_id IN (SELECT id FROM category WHERE project_id = ? AND archived_at IS NULL)"
+_ASKED = (Source.HUMAN.value, Source.GROUP.value, Source.BULK.value)
 _FETCH = 50_000
 
 
@@ -114,16 +116,36 @@ def label_matrix(
     c: Connection, project_id: int, image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> npt.NDArray[np.int8]:
     """Labels (N, C) of ascending `image_ids` and any `category_ids`: +1, -1, and 0 for unknown or unsure."""
+    sql = f"SELECT image_id, category_id, state FROM label WHERE state != 2 AND {_OF_PROJECT}"
+    return _matrix(c, sql, (project_id,), image_ids, category_ids)
+
+
+def asked_by_strategy(
+    c: Connection, project_id: int, image_ids: Sequence[int], category_ids: Sequence[int]
+) -> npt.NDArray[np.bool_]:
+    """(N, C): True where a person gave the current yes or no and the cell was not drawn at random.
+
+    Imported and derived answers are not among them: how those cells came to be is unknown.
+    """
+    sql = (
+        "SELECT image_id, category_id, 1 FROM label WHERE state != 2 "
+        f"AND source IN ({', '.join('?' * len(_ASKED))}) AND {_OF_PROJECT} "
+        "AND NOT (SELECT random_stream FROM decision WHERE decision.seq = label.seq)"
+    )
+    return _matrix(c, sql, (*_ASKED, project_id), image_ids, category_ids).astype(bool)
+
+
+def _matrix(
+    c: Connection, sql: str, values: tuple[Any, ...], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> npt.NDArray[np.int8]:
+    """What a statement says of (image, category) cells, as (N, C); 0 where it says nothing."""
     rows_of = np.asarray(image_ids, dtype=np.int64)
     columns = {category: column for column, category in enumerate(category_ids)}
     matrix = np.zeros((len(rows_of), len(columns)), dtype=np.int8)
     if matrix.size == 0:
         return matrix
-    sql = "SELECT image_id, category_id, state FROM label WHERE state != 2 AND " + _ACTIVE.replace(
-        " AND archived_at IS NULL", ""
-    )
     order = np.argsort(rows_of, kind="stable")
-    for rows in _raw(c, sql, (project_id,)):
+    for rows in _raw(c, sql, values):
         part = np.array(rows, dtype=np.int64)
         column = np.array([columns.get(key, -1) for key in part[:, 1].tolist()])
         place = np.minimum(np.searchsorted(rows_of, part[:, 0], sorter=order), len(rows_of) - 1)

@@ -10,11 +10,12 @@ import numpy as np
 
 from annotator.records import CellState, Evidence, Suggestion
 from annotator.suggesting.generation import LoadedGeneration
-from annotator.suggesting.neighbours import CategoryIndex, Near
+from annotator.suggesting.neighbours import Near
 from annotator.suggesting.states import ProjectStates
-from dsrb_core.calibration import neighbour_logits, sigmoid
+from dsrb_core.calibration import Combiner, neighbour_logits, sigmoid
 
 EVIDENCE = 3  # neighbours shown of each state
+HEARD = 0.05  # log-odds, about one percentage point at one half: below, the context is not worth a word
 WHOLE_TEMPERATURE = 0.1  # cosines of whole pictures lie close together
 WHOLE_STRENGTH = 1.0
 
@@ -70,68 +71,55 @@ def from_whole_pictures(
 
 
 def from_model(
-    generation: LoadedGeneration, shortlist: Sequence[tuple[int, int]], logits: np.ndarray
+    generation: LoadedGeneration,
+    shortlist: Sequence[tuple[int, int]],
+    *,
+    logits: np.ndarray,
+    context: np.ndarray,
+    near: Sequence[Near] | None = None,
 ) -> list[Candidate]:
-    """Candidates for (category, column) pairs from the model's logits (C,) alone."""
-    columns = np.array([column for _, column in shortlist])
-    probabilities = generation.combiner.probability(columns, logits[columns])
+    """Candidates for (category, column) pairs from the model's logits (C,) and the context's shifts (C,).
+
+    `near`: the neighbours of each pair, most similar first, of whom the nearest few vote and the rest is
+    evidence; None when the generation has no instance features.
+    """
+    combiner = generation.combiner
+    columns = np.array([column for _, column in shortlist], np.int64)
+    votes = None if near is None else _votes(combiner, columns, near)
+    model_only = combiner.probability(columns, logits[columns])
+    probabilities = combiner.probability(columns, logits[columns] + context[columns], votes)
     return [
         Candidate(
-            category_id=c, probability=float(p), basis="model", model_probability=float(p), evidence=tuple
+            category_id=category_id,
+            probability=float(probabilities[place]),
+            basis=_basis(neighbours=near is not None, context=bool(abs(context[column]) >= HEARD)),
+            model_probability=float(model_only[place]),
+            neighbour_logit=None if votes is None else float(votes[place]),
+            evidence=tuple if near is None else partial(_evidence, near[place]),
         )
-        for (c, _), p in zip(shortlist, probabilities, strict=True)
+        for place, (category_id, column) in enumerate(shortlist)
     ]
 
 
-def from_model_and_neighbours(
-    generation: LoadedGeneration,
-    near: Sequence[tuple[int, int, CategoryIndex, Near]],
-    *,
-    logits: np.ndarray,
-    vectors: np.ndarray,
-    image_id: int,
-) -> list[Candidate]:
-    """Candidates from logits (C,) and from the neighbours that each (category, column) has `near` it."""
-    if not near:
-        return []
-    combiner = generation.combiner
-    columns = np.array([column for _, column, _, _ in near])
+def _basis(*, neighbours: bool, context: bool) -> str:
+    return "+".join(["model", *["neighbours"] * neighbours, *["context"] * context])
+
+
+def _votes(combiner: Combiner, columns: np.ndarray, near: Sequence[Near]) -> np.ndarray:
+    """Log-odds (n,) by the k nearest of each."""
     similarities = np.full((len(near), combiner.k), -np.inf)
     states = np.zeros((len(near), combiner.k), np.int8)
-    for place, (_, _, _, found) in enumerate(near):
-        similarities[place, : len(found.ids)] = found.similarities
-        states[place, : len(found.ids)] = found.states
-    votes = neighbour_logits(
+    for place, found in enumerate(near):
+        count = min(combiner.k, len(found.ids))
+        similarities[place, :count] = found.similarities[:count]
+        states[place, :count] = found.states[:count]
+    return neighbour_logits(
         similarities,
         states,
         prior=combiner.prior[columns],
         temperature=combiner.temperature,
         strength=combiner.strength,
     )
-    probabilities = combiner.probability(columns, logits[columns], votes)
-    model_only = combiner.probability(columns, logits[columns])
-    return [
-        Candidate(
-            category_id=category_id,
-            probability=float(probabilities[place]),
-            basis="model+neighbours",
-            model_probability=float(model_only[place]),
-            neighbour_logit=float(votes[place]),
-            evidence=partial(_deep_evidence, index, vectors[column], found, image_id),
-        )
-        for place, (category_id, column, index, found) in enumerate(near)
-    ]
-
-
-def _deep_evidence(
-    index: CategoryIndex, vector: np.ndarray, found: Near, image_id: int
-) -> tuple[Evidence, ...]:
-    """Evidence from `found`, or from a wider search while one state has too few among the nearest."""
-    k = max(1, len(found.ids))
-    while k < len(index) and min((found.states == 1).sum(), (found.states == -1).sum()) < EVIDENCE:
-        k *= 16
-        found = index.nearest(vector, k, exclude=image_id)
-    return _evidence(found)
 
 
 def _evidence(near: Near) -> tuple[Evidence, ...]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from annotator.artifacts import FORMAT, MANIFEST, sha256_of
+from annotator.artifacts import MANIFEST, format_problem, sha256_of
 from annotator.errors import ArtifactDamaged
 from annotator.records import Generation
 from dsrb_core.calibration import Combiner
+from dsrb_core.decided_index import NEGATIVE, POSITIVE, DecidedIndex, file_name
 from dsrb_core.index import InstanceIndex
-
-_ROWS = 4096  # rows taken at once, so that the memory needed does not grow with the project
+from dsrb_core.surprise import surprise
 
 
 class LoadedGeneration:
@@ -34,8 +34,12 @@ class LoadedGeneration:
         self.image_ids = self._array("image_ids.npy")
         self.category_ids = self._array("category_ids.npy")
         self._logits = self._array("logits.npy")
-        self._instances = self._array("instances.npy") if "instances.npy" in self._files else None
-        self._attention = self._array("attention.npy") if "attention.npy" in self._files else None
+        self._probabilities = self._array("probabilities.npy")
+        self._votes = self._array_if("votes.npy")
+        self._instances = self._array_if("instances.npy")
+        self._attention = self._array_if("attention.npy")
+        self._context = self._array_if("context.npy")
+        self._believed = self._array_if("believed.npy")
         self.combiner = self._combiner()
         height, width = manifest["grid"]
         self._grid = (int(height), int(width))
@@ -53,10 +57,9 @@ class LoadedGeneration:
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactDamaged(f"Generation {self.id}: manifest.json does not match its digest.")
         manifest: dict[str, Any] = json.loads(content)
-        if manifest["format"] != FORMAT:
-            raise ArtifactDamaged(
-                f"Generation {self.id}: manifest.json has the unknown format {manifest['format']}."
-            )
+        problem = format_problem(manifest.get("format"))
+        if problem:
+            raise ArtifactDamaged(f"Generation {self.id} {problem}.")
         return manifest
 
     def _checked(self, name: str) -> Path:
@@ -89,10 +92,16 @@ class LoadedGeneration:
         array: np.ndarray = np.load(self._checked(name), mmap_mode="r", allow_pickle=False)
         return array
 
+    def _array_if(self, name: str) -> np.ndarray | None:
+        return self._array(name) if name in self._files else None
+
     def _check_shapes(self) -> None:
         cells = (len(self.image_ids), len(self.category_ids))
         for name, array in (
             ("logits", self._logits),
+            ("probabilities", self._probabilities),
+            ("votes", self._votes),
+            ("believed", self._believed),
             ("instances", self._instances),
             ("attention", self._attention),
         ):
@@ -100,6 +109,13 @@ class LoadedGeneration:
                 raise ArtifactDamaged(
                     f"Generation {self.id}: {name}.npy has shape {array.shape}, not {cells}."
                 )
+        if (self._context is None) != (self._believed is None):
+            raise ArtifactDamaged(f"Generation {self.id}: of context.npy and believed.npy one is missing.")
+        if self._context is not None and self._context.shape != (cells[1], cells[1]):
+            raise ArtifactDamaged(
+                f"Generation {self.id}: context.npy has shape {self._context.shape}, not "
+                f"{(cells[1], cells[1])}."
+            )
         if self.combiner.categories != cells[1]:
             raise ArtifactDamaged(f"Generation {self.id}: combiner.json is not for {cells[1]} categories.")
 
@@ -121,6 +137,30 @@ class LoadedGeneration:
         """Logits (C,) float32 of one image."""
         return np.asarray(self._logits[row], np.float32)
 
+    def logits(self) -> np.ndarray:
+        """Logits (N, C) float16 of the model and of similar unknown cells, memory-mapped."""
+        return self._logits
+
+    def probabilities(self) -> np.ndarray:
+        """Calibrated probabilities (N, C) float16 at training time, of all witnesses, memory-mapped."""
+        return self._probabilities
+
+    def votes(self) -> np.ndarray | None:
+        """Log-odds (N, C) float16 by the nearest decided instances at training time, memory-mapped.
+
+        None when the generation has no instance features.
+        """
+        return self._votes
+
+    def context_shift(self, row: int, states: np.ndarray) -> np.ndarray:
+        """What an image's own answers add to its logits (C,) float32, from its states (C,) of this moment.
+
+        Only yes and no say something, as far as they surprise; zeros when the generation keeps no context.
+        """
+        if self._context is None or self._believed is None or not (np.abs(states) == 1).any():
+            return np.zeros(len(self.category_ids), np.float32)
+        return np.asarray(self._context @ surprise(self._believed[row], states), np.float32)
+
     def vectors(self, row: int) -> np.ndarray | None:
         """Instance features (C, d) float32 of one image; None when the generation has none."""
         return None if self._instances is None else np.asarray(self._instances[row], np.float32)
@@ -141,20 +181,21 @@ class LoadedGeneration:
             return None
         return np.asarray(self._attention[row, column]).reshape(self._grid)
 
-    def model_probabilities(self) -> np.ndarray:
-        """Calibrated probabilities (N, C) float32 from the model alone, without neighbours."""
-        made = np.empty((len(self.image_ids), len(self.category_ids)), np.float32)
-        columns = np.arange(len(self.category_ids))
-        for start in range(0, len(made), _ROWS):
-            part = np.asarray(self._logits[start : start + _ROWS], np.float32)
-            made[start : start + _ROWS] = self.combiner.probability(columns, part)
-        return made
+    def load_index(self, category_id: int) -> DecidedIndex:
+        """The category's decided instances at training time; ArtifactDamaged when a file is not right."""
+        return DecidedIndex(
+            self._index_file(file_name(category_id, POSITIVE)),
+            self._index_file(file_name(category_id, NEGATIVE)),
+        )
 
-    def load_index(self, category_id: int) -> InstanceIndex:
-        """The category's index of decided instances; ArtifactDamaged when its digest is not right."""
-        name = f"index/{category_id}.faiss"
+    def _index_file(self, file: str) -> InstanceIndex:
+        name = f"index/{file}"
         digest = self.digest(name)
         try:
             return InstanceIndex.load(self._folder / name, digest)
-        except (ValueError, RuntimeError, OSError) as error:
+        except OSError as error:
+            raise ArtifactDamaged(
+                f"Generation {self.id}: {name} cannot be read ({error.strerror})."
+            ) from error
+        except (ValueError, RuntimeError) as error:
             raise ArtifactDamaged(f"Generation {self.id}: {name} cannot be used ({error}).") from error

@@ -14,7 +14,8 @@ from annotator.errors import ArtifactDamaged
 from annotator.suggesting.generation import LoadedGeneration
 from annotator.suggesting.pooled import PooledFeatures
 from annotator.suggesting.states import ProjectStates
-from dsrb_core.index import ImageIndex, InstanceIndex
+from dsrb_core.decided_index import DecidedIndex
+from dsrb_core.index import ImageIndex
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,11 @@ class Near:
 
 
 class CategoryIndex:
-    """Decided instances of one category as they are now. Thread-safe."""
+    """Decided instances of one category as they are now, positives and negatives apart. Thread-safe.
+
+    Begins with the generation's files. Where one is damaged it is built again from the generation's
+    instances and the states of this moment; that is logged.
+    """
 
     def __init__(
         self, category_id: int, column: int, *, generation: LoadedGeneration, states: ProjectStates
@@ -41,49 +46,67 @@ class CategoryIndex:
         self._generation = generation
         self._states = states
         self._lock = threading.Lock()
-        self._index: InstanceIndex = generation.load_index(category_id)
-        # The index is of the snapshot: bring in what was decided since, put out what was taken back.
         self._seen = len(states.touched(category_id, 0))
-        if len(self._index):
-            there, _ = self._index.search(np.zeros(self._index.dim, np.float32), len(self._index))
-            self._follow(there)
-        self._follow(states.decided(category_id))
+        try:
+            self._index = generation.load_index(category_id)
+        except ArtifactDamaged as error:
+            _log.error("%s It is built again from instances.npy and the answers in the store.", error)
+            self._index = self._built()
+        else:
+            # The files are of the snapshot: bring in what was decided since, put out what was taken back.
+            self._follow(np.union1d(self._index.ids, states.decided(category_id)))
+
+    def _built(self) -> DecidedIndex:
+        ids, vectors = self._vectors_of(self._states.decided(self._category_id))
+        states = self._states.of_category(self._category_id, ids.tolist())
+        return DecidedIndex.build(ids, vectors, states)
 
     def _follow(self, image_ids: np.ndarray) -> None:
-        """Make the index hold exactly those of `image_ids` whose cell is decided yes or no now."""
-        decided = np.abs(self._states.of_category(self._category_id, image_ids.tolist())) == 1
+        """Make the index hold exactly those of `image_ids` whose cell is yes or no now, on the right side."""
+        states = self._states.of_category(self._category_id, image_ids.tolist())
+        decided = np.abs(states) == 1
         self._index.remove(image_ids[~decided])
-        new = np.array([i for i in np.unique(image_ids[decided]).tolist() if i not in self._index], np.int64)
-        rows = self._generation.rows(new)
-        new, rows = new[rows >= 0], rows[rows >= 0]
-        if len(new):
-            vectors = self._generation.vectors_of(rows, self._column)
-            usable = np.isfinite(vectors).all(axis=1)
-            self._index.add(new[usable], vectors[usable])
+        new = [
+            place
+            for place in np.flatnonzero(decided)
+            if not self._index.holds(int(image_ids[place]), int(states[place]))
+        ]
+        ids, vectors = self._vectors_of(image_ids[new])
+        if len(ids):
+            self._index.put(ids, vectors, states[new][np.isin(image_ids[new], ids)])
+
+    def _vectors_of(self, image_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images that the generation covers with finite numbers, and these (n, d)."""
+        rows = self._generation.rows(image_ids)
+        ids, vectors = image_ids[rows >= 0], self._generation.vectors_of(rows[rows >= 0], self._column)
+        usable = np.isfinite(vectors).all(axis=1)
+        return ids[usable], vectors[usable]
 
     def nearest(self, vector: np.ndarray, k: int, *, exclude: int) -> Near:
-        """At most `k` decided instances most like `vector`, never the image `exclude`."""
+        """At most `k` positives and `k` negatives most like `vector`, never the image `exclude`.
+
+        Its first `k` are the `k` nearest of all decided instances.
+        """
         with self._lock:
             changed = self._states.touched(self._category_id, self._seen)
             if changed:
                 self._seen += len(changed)
-                self._follow(np.array(changed, np.int64))
+                self._follow(np.unique(np.array(changed, np.int64)))
             if not len(self._index) or not np.isfinite(vector).all():
-                ids, similarities = np.empty(0, np.int64), np.empty(0, np.float32)
-            else:
-                ids, similarities = self._index.search(vector, k, exclude=exclude)
-        states = self._states.of_category(self._category_id, ids.tolist())
-        return Near(ids=ids, similarities=similarities, states=states)
-
-    def __len__(self) -> int:
-        return len(self._index)
+                return Near(
+                    ids=np.empty(0, np.int64),
+                    similarities=np.empty(0, np.float32),
+                    states=np.empty(0, np.int8),
+                )
+            found = self._index.near(vector[None], k, own=[exclude]).sorted()
+        there = found.ids[0] >= 0
+        return Near(
+            ids=found.ids[0][there], similarities=found.similarities[0][there], states=found.states[0][there]
+        )
 
 
 class CategoryIndexes:
-    """The indexes of one generation, each loaded when it is first asked for. Thread-safe.
-
-    An index that is damaged is logged once and named in `problem`; the rest go on working.
-    """
+    """The indexes of one generation, each loaded when it is first asked for. Thread-safe."""
 
     def __init__(
         self, generation: LoadedGeneration, states: ProjectStates, *, limit: int = MAX_INDEXES
@@ -93,34 +116,18 @@ class CategoryIndexes:
         self._limit = limit
         self._lock = threading.Lock()
         self._loaded: OrderedDict[int, CategoryIndex] = OrderedDict()
-        self._damaged: dict[int, str] = {}
 
-    def of(self, category_id: int, column: int) -> CategoryIndex | None:
-        """The index of a category; None when it is damaged."""
+    def of(self, category_id: int, column: int) -> CategoryIndex:
+        """The index of a category."""
         with self._lock:
-            if category_id in self._damaged:
-                return None
             found = self._loaded.get(category_id)
             if found is None:
-                try:
-                    found = CategoryIndex(
-                        category_id, column, generation=self._generation, states=self._states
-                    )
-                except ArtifactDamaged as error:
-                    _log.error("%s", error)
-                    self._damaged[category_id] = str(error)
-                    return None
+                found = CategoryIndex(category_id, column, generation=self._generation, states=self._states)
                 self._loaded[category_id] = found
             self._loaded.move_to_end(category_id)
             while len(self._loaded) > self._limit:
                 self._loaded.popitem(last=False)
             return found
-
-    @property
-    def problem(self) -> str:
-        """What is damaged, as a sentence; empty when nothing is."""
-        with self._lock:
-            return next(iter(self._damaged.values()), "")
 
 
 class WholePictures:

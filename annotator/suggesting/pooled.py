@@ -56,7 +56,7 @@ class PooledFeatures:
         ArtifactDamaged when the cache cannot be read any more.
         """
         unseen = [image_id for image_id in image_ids if image_id not in self._keys]
-        found = {image.id: image.sha256 for image in images.many(conn, unseen)} if unseen else {}
+        found = images.digests(conn, unseen) if unseen else {}
         with self._lock:
             self._keys.update(found)
             if any(self._keys[image_id] not in self._cache for image_id in image_ids):

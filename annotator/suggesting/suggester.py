@@ -15,15 +15,15 @@ from annotator.records import CellState, SuggestionList
 from annotator.settings import Settings
 from annotator.store import Store, categories, generations
 from annotator.suggesting.candidates import (
+    EVIDENCE,
     Candidate,
     from_model,
-    from_model_and_neighbours,
     from_priors,
     from_whole_pictures,
     shown,
 )
 from annotator.suggesting.generation import LoadedGeneration
-from annotator.suggesting.neighbours import CategoryIndex, CategoryIndexes, Near, WholePictures
+from annotator.suggesting.neighbours import CategoryIndexes, Near, WholePictures
 from annotator.suggesting.pooled import PooledFeatures, open_features
 from annotator.suggesting.states import ProjectStates
 
@@ -133,8 +133,10 @@ class Suggester:
             if state == CellState.UNKNOWN
         ]
         asked = [category_id for category_id in unknown if states.positives(category_id)]
-        found, rest = self._from_generation(opened, image_id, asked, width=max(SHORTLIST, limit))
-        problem = opened.problem or (opened.indexes.problem if opened.indexes else "")
+        found, rest = self._from_generation(
+            opened, states, image_id, asked, active=active, width=max(SHORTLIST, limit)
+        )
+        problem = opened.problem
         if rest:
             found += self._from_whole_pictures(conn, project_id, image_id, rest)
             problem = " ".join(filter(None, [problem, self._room(project_id).feature_problem]))
@@ -148,9 +150,16 @@ class Suggester:
         )
 
     def _from_generation(
-        self, opened: _Opened, image_id: int, asked: Sequence[int], *, width: int
+        self,
+        opened: _Opened,
+        states: ProjectStates,
+        image_id: int,
+        asked: Sequence[int],
+        *,
+        active: Sequence[int],
+        width: int,
     ) -> tuple[list[Candidate], list[int]]:
-        """Candidates from model and neighbours, and the categories that the generation cannot speak for."""
+        """Candidates of the generation, and the categories that it cannot speak for."""
         generation, indexes = opened.generation, opened.indexes
         row = None if generation is None else generation.row(image_id)
         if generation is None or indexes is None or row is None:
@@ -160,23 +169,20 @@ class Suggester:
         if not learned:
             return [], rest
         columns = np.array([column for _, column in learned])
+        said = states.block([image_id], generation.category_ids.tolist())[0]
+        context = generation.context_shift(row, np.where(np.isin(generation.category_ids, active), said, 0))
         logits = generation.model_logits(row)
-        order = np.argsort(-generation.combiner.logit(columns, logits[columns]), kind="stable")[:width]
-        shortlist = [learned[place] for place in order]
+        mixed = generation.combiner.logit(columns, (logits + context)[columns])
+        shortlist = [learned[place] for place in np.argsort(-mixed, kind="stable")[:width]]
         vectors = generation.vectors(row)
-        if vectors is None:
-            return from_model(generation, shortlist, logits), rest
-        near: list[tuple[int, int, CategoryIndex, Near]] = []
-        for category_id, column in shortlist:
-            index = indexes.of(category_id, column)
-            if index is None:
-                rest.append(category_id)
-                continue
-            found = index.nearest(vectors[column], generation.combiner.k, exclude=image_id)
-            near.append((category_id, column, index, found))
-        return from_model_and_neighbours(
-            generation, near, logits=logits, vectors=vectors, image_id=image_id
-        ), rest
+        near = None
+        if vectors is not None:
+            k = max(generation.combiner.k, EVIDENCE)
+            near = [
+                indexes.of(category_id, column).nearest(vectors[column], k, exclude=image_id)
+                for category_id, column in shortlist
+            ]
+        return from_model(generation, shortlist, logits=logits, context=context, near=near), rest
 
     def _from_whole_pictures(
         self, conn: Connection, project_id: int, image_id: int, asked: Sequence[int]

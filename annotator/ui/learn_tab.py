@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from annotator.actions import Actions
 from annotator.errors import AnnotatorError
-from annotator.ui import learning, words
+from annotator.ui import learning, reliability, words
 from annotator.ui.projects import READ_JS, ProjectField, needed
+from dsrb_core.thresholds import PRECISION, RECALL
 
 POLL_S = 2.0
+_KEPT = ("status", "generation", "loss", "quality", "believed", "reliability", "categories", "busy")
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,30 @@ class LearnPage:
     generation: str  # HTML
     loss: learning.Plot | None = None
     quality: learning.Plot | None = None
+    believed: str = ""  # HTML
+    reliability: learning.Plot | None = None
     categories: tuple[tuple[str | int, ...], ...] = ()
     busy: bool = False
 
 
-def learn_page(actions: Actions, project_id: int | None, data_dir: Path) -> LearnPage:
-    """Read the state of one project; an error becomes its sentence."""
+def learn_page(
+    actions: Actions,
+    project_id: int | None,
+    data_dir: Path,
+    *,
+    precision: object = None,
+    recall: object = None,
+) -> LearnPage:
+    """Read the state of one project; an error becomes its sentence.
+
+    `precision` and `recall` in % are what thresholds are asked for, None = the usual ones.
+    """
     try:
+        wanted = reliability.Wanted.from_percent(precision, recall)
         chosen = needed(project_id)
         status = actions.status(chosen)
-        measured = learning.measured_categories(data_dir, status.generation)
-        rows = learning.category_rows(actions.categories(chosen), measured)
+        measured = reliability.measured(data_dir, status.generation, wanted)
+        rows = learning.category_rows(actions.categories(chosen), measured.categories)
     except AnnotatorError as error:
         return LearnPage(status=words.trouble(error), generation="")
     curves = status.job.curves if status.job is not None else []
@@ -42,6 +59,8 @@ def learn_page(actions: Actions, project_id: int | None, data_dir: Path) -> Lear
         generation=learning.generation_html(status.generation),
         loss=learning.loss_plot(curves),
         quality=learning.ap_plot(curves),
+        believed=reliability.reliability_html(status.generation, measured.pooled),
+        reliability=reliability.reliability_plot(status.generation),
         categories=tuple(tuple(row) for row in rows),
         busy=learning.busy(status.job),
     )
@@ -80,18 +99,23 @@ class LearnTab:
             self.generation,
             self.loss,
             self.quality,
+            self.believed,
+            self.reliability,
             self.categories,
             self.cancel_button,
         ]
-        project = self.project.dropdown
+        project, wanted = self.project.dropdown, [self.precision, self.recall]
         tab.select(self.project.refreshed, [self.project.wanted], [project], js=READ_JS, queue=False).then(
-            self.on_show, [project], [*shown, self.timer], queue=False
+            self.on_show, [project, *wanted], [*shown, self.timer], queue=False
         )
-        project.input(self.on_show, [project], [*shown, self.timer], queue=False)
-        self.timer.tick(self.on_tick, [project, self.seen], shown, show_progress="hidden", queue=False)
+        project.input(self.on_show, [project, *wanted], [*shown, self.timer], queue=False)
+        looked: dict[str, Any] = {"inputs": [project, self.seen, *wanted], "outputs": shown, "queue": False}
+        self.timer.tick(self.on_tick, show_progress="hidden", **looked)
+        for field in wanted:
+            field.change(self.on_tick, show_progress="hidden", **looked)
         for button, work in ((self.retrain_button, self.on_retrain), (self.cancel_button, self.on_cancel)):
             button.click(work, [project], [self.said], queue=False).then(
-                self.on_tick, [project, self.seen], shown, show_progress="hidden", queue=False
+                self.on_tick, show_progress="hidden", **looked
             )
 
     def _build(self) -> None:
@@ -115,28 +139,61 @@ class LearnTab:
                 height=240,
                 visible=False,
             )
+        self._build_reliability()
         self.categories = gr.Dataframe(
             headers=learning.CATEGORY_HEADERS,
             label="Categories",
             interactive=False,
-            datatype=["str", "number", "number", "number", "str", "str"],
+            datatype=learning.CATEGORY_TYPES,
+            column_widths=learning.CATEGORY_WIDTHS,
+            wrap=True,
         )
 
-    def on_show(self, project_id: int | None) -> tuple[object, ...]:
-        """The tab is opened or another project chosen: show all of it and begin to poll."""
-        return (*self._show(learn_page(self._actions, project_id, self._data_dir)), gr.Timer(active=True))
+    def _build_reliability(self) -> None:
+        with gr.Row():
+            self.believed = gr.HTML(elem_id="learn-believed")
+            self.reliability = gr.LinePlot(
+                x=reliability.SAID,
+                y=reliability.FOUND,
+                color=reliability.LINE,
+                title="Said and found: yes among held-out answers",
+                tooltip="all",
+                x_lim=[0, 100],
+                y_lim=[0, 100],
+                height=340,
+                color_map=reliability.COLOURS,
+                visible=False,
+            )
+        with gr.Row():
+            share = partial(gr.Number, minimum=1, maximum=99.9, step=0.1)
+            with gr.Column(scale=0, min_width=190):
+                self.precision = share(100 * PRECISION, label="Wanted precision in %")
+            with gr.Column(scale=0, min_width=190):
+                self.recall = share(100 * RECALL, label="Wanted recall in %")
 
-    def on_tick(self, project_id: int | None, seen: LearnPage | None) -> tuple[object, ...]:
+    def on_show(
+        self, project_id: int | None, precision: object = None, recall: object = None
+    ) -> tuple[object, ...]:
+        """The tab is opened or another project chosen: show all of it and begin to poll."""
+        return (*self._show(self._page(project_id, precision, recall)), gr.Timer(active=True))
+
+    def on_tick(
+        self,
+        project_id: int | None,
+        seen: LearnPage | None,
+        precision: object = None,
+        recall: object = None,
+    ) -> tuple[object, ...]:
         """Show what changed; what did not keeps its scroll position and selection."""
-        return self._show(learn_page(self._actions, project_id, self._data_dir), seen)
+        return self._show(self._page(project_id, precision, recall), seen)
+
+    def _page(self, project_id: int | None, precision: object, recall: object) -> LearnPage:
+        return learn_page(self._actions, project_id, self._data_dir, precision=precision, recall=recall)
 
     def _show(self, page: LearnPage, seen: LearnPage | None = None) -> tuple[object, ...]:
         if page == seen:
-            return (gr.skip(),) * 8
-        keep = {
-            name: seen is not None and getattr(page, name) == getattr(seen, name)
-            for name in ("status", "generation", "loss", "quality", "categories", "busy")
-        }
+            return (gr.skip(),) * 10
+        keep = {name: seen is not None and getattr(page, name) == getattr(seen, name) for name in _KEPT}
         table = [list(row) for row in page.categories]
         ended = seen is not None and seen.busy and not page.busy
         return (
@@ -144,8 +201,10 @@ class LearnTab:
             "" if ended else gr.skip(),  # "Training is queued" is no longer true
             gr.skip() if keep["status"] else page.status,
             gr.skip() if keep["generation"] else page.generation,
-            gr.skip() if keep["loss"] else gr.update(value=page.loss, visible=page.loss is not None),
-            gr.skip() if keep["quality"] else gr.update(value=page.quality, visible=page.quality is not None),
+            gr.skip() if keep["loss"] else _plotted(page.loss),
+            gr.skip() if keep["quality"] else _plotted(page.quality),
+            gr.skip() if keep["believed"] else page.believed,
+            gr.skip() if keep["reliability"] else _plotted(page.reliability),
             gr.skip() if keep["categories"] else table,
             gr.skip() if keep["busy"] else gr.Button(interactive=page.busy),
         )
@@ -162,3 +221,7 @@ class LearnTab:
     def pause() -> gr.Timer:
         """Another tab is shown: nobody looks, so nothing is asked."""
         return gr.Timer(active=False)
+
+
+def _plotted(plot: learning.Plot | None) -> object:
+    return gr.update(value=plot, visible=plot is not None)

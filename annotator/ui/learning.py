@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from annotator.actions import CategoryView, Status
 from annotator.records import Generation, Job, JobStatus
 from annotator.ui import words
+from annotator.ui.reliability import threshold_words
 
 WORK = {"retrain": "Training", "features": "Reading pictures"}
-CATEGORY_HEADERS = ["Category", "Yes", "No", "Unsure", "Held-out AP", "Held-out cells"]
+CATEGORY_HEADERS = [
+    "Category",
+    "Yes",
+    "No",
+    "Unsure",
+    "Held-out AP",
+    "Held-out cells",
+    "Calibration error",
+    "For the wanted precision",
+    "For the wanted recall",
+]
+CATEGORY_TYPES: list[Literal["str", "number"]]
+CATEGORY_TYPES = ["str", "number", "number", "number", "str", "str", "str", "str", "str"]
+CATEGORY_WIDTHS: list[str | int] = ["13%", "6%", "6%", "7%", "8%", "8%", "10%", "21%", "21%"]
 Plot = dict[str, Any]
 
 
@@ -125,12 +136,14 @@ def _with_cells(value: object, cells: object) -> str:
 def category_rows(
     categories: Sequence[CategoryView], measured: Mapping[int, Mapping[str, Any]]
 ) -> list[list[str | int]]:
-    """Known cells of every category, and how well it was ranked; `measured` is by category id."""
+    """Known cells of every category, how well it was ranked, how far its probability can be believed and from
+    where on a suggestion is what is wanted; `measured` is by category id.
+    """
     rows: list[list[str | int]] = []
     for view in categories:
         facts = measured.get(view.category.id, {})
         count = view.count
-        held_out = facts.get("heldout")
+        held_out, found = facts.get("heldout"), facts.get("thresholds") or {}
         rows.append(
             [
                 view.category.name,
@@ -139,23 +152,12 @@ def category_rows(
                 count.unsure,
                 words.percent(facts.get("ap")),
                 "–" if held_out is None else str(held_out),
+                words.percent(facts.get("ece")),
+                threshold_words(found.get("precision")),
+                threshold_words(found.get("recall")),
             ]
         )
     return rows
-
-
-def measured_categories(data_dir: Path, generation: Generation | None) -> Mapping[int, Mapping[str, Any]]:
-    """What a generation's manifest says of each category; empty without a generation or its folder."""
-    if generation is None:
-        return {}
-    manifest = data_dir / generation.folder / "manifest.json"
-    return _manifest_categories(manifest) if manifest.is_file() else {}
-
-
-@lru_cache(maxsize=8)  # a generation's folder never changes
-def _manifest_categories(manifest: Path) -> Mapping[int, Mapping[str, Any]]:
-    listed = json.loads(manifest.read_text(encoding="utf-8")).get("categories", [])
-    return {int(facts["id"]): facts for facts in listed}
 
 
 def loss_plot(curves: Sequence[Mapping[str, Any]]) -> Plot | None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from annotator.snapshotting import Frozen
 from annotator.worker.warm import Start
+from dsrb_core.reliability import Bin, Judged
+from dsrb_core.thresholds import thresholds
 from dsrb_core.trainer import FitResult
 
 NAMED = 3  # categories named in a message
 
 
-def category_facts(frozen: Frozen, result: FitResult) -> list[dict[str, Any]]:
-    """One entry per category: known cells, and the held-out AP with the number of cells behind it."""
+def category_facts(frozen: Frozen, result: FitResult, judged: Judged) -> list[dict[str, Any]]:
+    """One entry per category, in the order of the columns.
+
+    Known cells; held-out AP, calibration error of the probability, and its thresholds for the usual precision
+    and recall, each with the number of cells behind it.
+    """
     tested = np.bincount(result.holdout.columns, minlength=len(frozen.categories))
+    cells = list(judged.by_column(len(frozen.categories)))
     return [
         {
             "id": category.id,
@@ -24,12 +32,14 @@ def category_facts(frozen: Frozen, result: FitResult) -> list[dict[str, Any]]:
             "negatives": int((column == -1).sum()),
             "ap": _number(result.category_ap[place]),
             "heldout": int(tested[place]),
+            **_calibrated(cells[place]),
+            "thresholds": asdict(thresholds(*cells[place].scored())),
         }
         for place, (category, column) in enumerate(zip(frozen.categories, frozen.labels.T, strict=True))
     ]
 
 
-def metrics(frozen: Frozen, result: FitResult, start: Start) -> dict[str, Any]:
+def metrics(frozen: Frozen, result: FitResult, start: Start, judged: Judged) -> dict[str, Any]:
     """What the page tells of a generation; None where a figure is not defined."""
     return {
         "map": _number(result.heldout_map),
@@ -41,7 +51,25 @@ def metrics(frozen: Frozen, result: FitResult, start: Start) -> dict[str, Any]:
         "positives": int((frozen.labels == 1).sum()),
         "negatives": int((frozen.labels == -1).sum()),
         "warm_start": start.model is not None,
+        **_calibrated(judged),
+        "reliability": [_bin(one) for one in judged.bins()],
+        "suggested": _suggested(judged),
     }
+
+
+def _calibrated(judged: Judged) -> dict[str, Any]:
+    return {"ece": _number(judged.calibration_error()), "ece_cells": len(judged)}
+
+
+def _bin(one: Bin) -> dict[str, float | int | None]:
+    """A bin as JSON; what an empty one does not have is None."""
+    return {name: value if name == "cells" else _number(value) for name, value in asdict(one).items()}
+
+
+def _suggested(judged: Judged) -> dict[str, Any]:
+    """The cells that were more likely than not to be a yes, in one bin: how many of such were right."""
+    (_, likely) = judged.bins(bins=2)
+    return _bin(likely)
 
 
 def _number(value: float) -> float | None:

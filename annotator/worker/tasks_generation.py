@@ -18,16 +18,25 @@ from annotator.snapshotting import Frozen
 from annotator.store import Store, categories, generations, jobs
 from annotator.store.clock import now_ms
 from annotator.worker import heldout
+from annotator.worker.asking import held_out_weights
 from annotator.worker.facts import category_facts, end_message, metrics
 from annotator.worker.lease import Lease
+from annotator.worker.tasks_instances import (
+    MOST,
+    Stopped,
+    write_context,
+    write_neighbours,
+    write_probabilities,
+)
 from annotator.worker.warm import Start
 from dsrb_core.backbones import Backbone
-from dsrb_core.calibration import Combiner, category_prior, fit_combiner
+from dsrb_core.calibration import category_prior
 from dsrb_core.checkpoint import save_model
-from dsrb_core.crossfit import NEIGHBOURS, fit_mix, hear
-from dsrb_core.index import InstanceIndex
+from dsrb_core.context import Context, fold_context, held_shifts
+from dsrb_core.crossfit import NEIGHBOURS, Mix, fit_mix, hear
 from dsrb_core.predictor import Prediction, predict
 from dsrb_core.propagation import propagate
+from dsrb_core.reliability import JUDGED, fit_and_judge
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import FitResult
 
@@ -35,10 +44,6 @@ log = logging.getLogger(__name__)
 
 INSTANCE_DIM = 64  # design.md section 3: the web side needs d <= 64
 CENTRE_SAMPLE = 512  # pictures that the centre of a category's instances is measured on
-
-
-class Stopped(Exception):
-    """The job was cancelled or taken over, or the process ends: the half-written folder is removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +121,16 @@ def _write_files(folder: Path, settings: Settings, training: Training, lease: Le
     np.save(folder / "category_ids.npy", frozen.category_ids)
     lease.report("scoring", total=len(frozen.image_ids))
     logits, instances = _score(folder, settings, training, lease)
-    combiner, weight = _weigh(training, lease) if instances is not None else (_model_alone(training), 0.0)
-    if instances is not None:
-        if weight > 0:
-            _propagate(training, logits, instances, weight, lease)
-        lease.report("building the indexes", total=len(frozen.category_ids))
-        _write_indexes(folder, frozen, instances, lease)
-    (folder / "combiner.json").write_text(combiner.to_json(), encoding="utf-8")
+    asking = held_out_weights(frozen, result.holdout, logits)
+    if instances is None:
+        mix, measured = _model_alone(training, asking), {}
+    else:
+        context = _context(training, lease)
+        mix = _weigh(training, asking, context, lease)
+        measured = _write_witnesses(folder, training, logits, instances, mix, context, lease)
+    write_probabilities(folder, frozen, mix.combiner)
+    (folder / "combiner.json").write_text(mix.combiner.to_json(), encoding="utf-8")
+    mix.judged.save(folder / JUDGED)
     (folder / "checkpoint").mkdir()
     save_model(result.model, folder / "checkpoint")
     if float(result.model.gate) > 0:
@@ -132,9 +140,39 @@ def _write_files(folder: Path, settings: Settings, training: Training, lease: Le
         "category_vectors": settings.category_vectors,
         "warm": training.start.runs,
         "frame_images": training.start.frame_images,
-        "categories": category_facts(frozen, result),
-        "metrics": metrics(frozen, result, training.start) | {"propagation": weight},
+        "categories": category_facts(frozen, result, mix.judged),
+        "metrics": metrics(frozen, result, training.start, mix.judged)
+        | {"propagation": mix.propagation, "context": mix.context}
+        | measured,
     }
+
+
+def _context(training: Training, lease: Lease) -> Context | None:
+    """What a picture's answers say about its other cells; None when that is nothing sure."""
+    folds = training.result.folds
+    if folds is None:
+        return None
+    lease.report("relating the categories")
+    return fold_context(folds, training.frozen.labels)
+
+
+def _write_witnesses(
+    folder: Path,
+    training: Training,
+    logits: np.memmap,
+    instances: np.ndarray,
+    mix: Mix,
+    context: Context | None,
+    lease: Lease,
+) -> dict[str, Any]:
+    """Write what speaks beside the model; returns what was measured on the way."""
+    folds = training.result.folds
+    if context is not None and folds is not None and mix.context > 0:
+        # Before propagation changes the logits: the context was weighed on those of the model.
+        write_context(folder, np.float32(mix.context) * context.weights, logits, folds)
+    if mix.propagation > 0:
+        _propagate(training, logits, instances, mix.propagation, lease)
+    return {"index_recall": write_neighbours(folder, training.frozen, instances, mix.combiner, lease)}
 
 
 def _score(
@@ -158,7 +196,7 @@ def _score(
     )
     centres = _centres(training, dim) if keep else None
     for part in _predictions(training):
-        logits[part.rows] = np.clip(part.logits, -60000, 60000)
+        logits[part.rows] = np.clip(part.logits, -MOST, MOST)
         if instances is not None and attention is not None and centres is not None:
             instances[part.rows] = _normalised(part.instances[..., :dim] - centres)
             attention[part.rows] = np.round(part.relevance * 255)
@@ -186,7 +224,7 @@ def _propagate(
     )
     if shifts is None:
         raise Stopped
-    logits[:] = np.clip(model + np.float32(weight) * shifts, -60000, 60000)
+    logits[:] = np.clip(model + np.float32(weight) * shifts, -MOST, MOST)
     logits.flush()
 
 
@@ -207,36 +245,34 @@ def _normalised(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-6))
 
 
-def _write_indexes(folder: Path, frozen: Frozen, instances: np.ndarray, lease: Lease) -> None:
-    (folder / "index").mkdir()
-    for column, category_id in enumerate(frozen.category_ids.tolist()):
-        rows = np.nonzero(frozen.labels[:, column])[0]
-        index = InstanceIndex.empty(instances.shape[2])
-        if len(rows):
-            index.add(frozen.image_ids[rows], instances[rows, column].astype(np.float32))
-        index.save(folder / "index" / f"{category_id}.faiss")
-        lease.report(done=column + 1, total=len(frozen.category_ids))
-
-
-def _model_alone(training: Training) -> Combiner:
-    """Calibrate the model without neighbours on its held-out cells."""
+def _model_alone(training: Training, asking: np.ndarray) -> Mix:
+    """Calibrate the model without neighbours on its held-out cells, which count for `asking` (M,) cells."""
     labels, held = training.frozen.labels, training.result.holdout
     prior = category_prior((labels == 1).sum(axis=0), (labels == -1).sum(axis=0))
-    return fit_combiner(
-        held.model_logits, None, held.labels, held.columns, len(prior), prior=prior, k=NEIGHBOURS
+    combiner, judged = fit_and_judge(
+        held.model_logits,
+        None,
+        held.labels,
+        held.columns,
+        len(prior),
+        rows=held.rows,
+        prior=prior,
+        weights=asking,
+        k=NEIGHBOURS,
     )
+    return Mix(0.0, 0.0, combiner, judged)
 
 
-def _weigh(training: Training, lease: Lease) -> tuple[Combiner, float]:
-    """The combiner of model and neighbours and the weight of propagation, by held-out cells."""
-    result, folds = training.result, training.result.folds
+def _weigh(training: Training, asking: np.ndarray, context: Context | None, lease: Lease) -> Mix:
+    """How much neighbours, propagation and context count, by held-out cells that count for `asking` (M,)."""
+    result, folds, labels = training.result, training.result.folds, training.frozen.labels
     if folds is None or not len(result.holdout.labels):
-        return _model_alone(training), 0.0
+        return _model_alone(training, asking)
     lease.report("weighing the neighbours")
     heard = hear(
         result.model,
         training.source,
-        training.frozen.labels,
+        labels,
         result.holdout,
         folds,
         dim=min(INSTANCE_DIM, result.model.dim),
@@ -244,5 +280,5 @@ def _weigh(training: Training, lease: Lease) -> tuple[Combiner, float]:
     )
     if heard is None:
         raise Stopped
-    mix = fit_mix(heard, result.holdout, training.frozen.labels)
-    return mix.combiner, mix.propagation
+    shifts = None if context is None else held_shifts(context, folds, result.holdout)
+    return fit_mix(heard, result.holdout, labels, context=shifts, asking=asking)

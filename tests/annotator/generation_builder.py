@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from annotator.records import CellState, Generation, NewDecision, Project
 from annotator.snapshotting import Frozen, freeze
 from annotator.store import Store, decisions, generations, now_ms, users
 from dsrb_core.cache import FeatureCache
-from dsrb_core.calibration import Combiner, category_prior
-from dsrb_core.index import InstanceIndex
+from dsrb_core.calibration import Combiner, category_prior, neighbour_logits
+from dsrb_core.decided_index import DecidedIndex
+from dsrb_core.surprise import surprise
 
 GRID = (2, 3)
 DIM = 8
@@ -31,6 +32,8 @@ class Built:
     attention: np.ndarray
     combiner: Combiner
     folder: Path
+    votes: np.ndarray
+    probabilities: np.ndarray
 
 
 def decide(
@@ -64,9 +67,16 @@ def build(
     instances: np.ndarray | None = None,
     with_instances: bool = True,
     neighbour_weight: float = 1.0,
+    context: np.ndarray | None = None,
+    believed: np.ndarray | None = None,
+    files: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
 ) -> Built:
-    """Freeze the project and publish a generation over all its images and categories."""
+    """Freeze the project and publish a generation over all its images and categories.
+
+    `context` (C, C) with `believed` (N, C), the logits by default; None = no context is kept.
+    `files` are written over those of the same name.
+    """
     frozen = freeze(store, project.id)
     labels = frozen.labels
     n, c = labels.shape
@@ -84,6 +94,14 @@ def build(
         strength=1.0,
         k=10,
     )
+    votes = _votes(instances.astype(np.float32), labels, combiner).astype(np.float16)
+    believed = (logits if believed is None else believed).astype(np.float16)
+    mixed = logits.astype(np.float32)
+    if context is not None:
+        mixed = mixed + surprise(believed, labels) @ context.T
+    probabilities = np.broadcast_to(
+        combiner.probability(np.arange(c)[None], mixed, votes if with_instances else None), (n, c)
+    ).astype(np.float16)
     number = store.write(generations.reserve)
     relative = Path("projects") / str(project.id) / "generations" / f"{number:06d}"
     writer = ArtifactWriter(store.data_dir / relative)
@@ -91,10 +109,17 @@ def build(
         np.save(writer.folder / "image_ids.npy", frozen.image_ids)
         np.save(writer.folder / "category_ids.npy", frozen.category_ids)
         np.save(writer.folder / "logits.npy", logits)
+        np.save(writer.folder / "probabilities.npy", probabilities)
         if with_instances:
             np.save(writer.folder / "instances.npy", instances)
             np.save(writer.folder / "attention.npy", attention)
+            np.save(writer.folder / "votes.npy", votes)
             _write_indexes(writer.folder / "index", frozen, instances)
+        if context is not None:
+            np.save(writer.folder / "context.npy", context.astype(np.float32))
+            np.save(writer.folder / "believed.npy", believed)
+        for name, array in (files or {}).items():
+            np.save(writer.folder / name, array)
         (writer.folder / "combiner.json").write_text(combiner.to_json(), encoding="utf-8")
         writer.describe(
             project=project.id,
@@ -130,17 +155,45 @@ def build(
             now=now_ms(),
         )
     )
-    return Built(record, frozen, logits, instances, attention, combiner, store.data_dir / relative)
+    return Built(
+        record=record,
+        frozen=frozen,
+        logits=logits,
+        instances=instances,
+        attention=attention,
+        combiner=combiner,
+        folder=store.data_dir / relative,
+        votes=votes,
+        probabilities=probabilities,
+    )
+
+
+def _votes(instances: np.ndarray, labels: np.ndarray, combiner: Combiner) -> np.ndarray:
+    """Log-odds (n, c) by the nearest decided instances, by comparing all with all."""
+    votes = np.empty(labels.shape)
+    for column in range(labels.shape[1]):
+        similar = instances[:, column] @ instances[:, column].T
+        np.fill_diagonal(similar, -np.inf)
+        similar[:, labels[:, column] == 0] = -np.inf
+        near = np.argsort(-similar, axis=1)[:, : combiner.k]
+        votes[:, column] = neighbour_logits(
+            np.take_along_axis(similar, near, axis=1),
+            labels[near, column],
+            prior=combiner.prior[column],
+            temperature=combiner.temperature,
+            strength=combiner.strength,
+        )
+    return votes
 
 
 def _write_indexes(folder: Path, frozen: Frozen, instances: np.ndarray) -> None:
     folder.mkdir()
     for column, category_id in enumerate(frozen.category_ids.tolist()):
         rows = np.nonzero(frozen.labels[:, column])[0]
-        index = InstanceIndex.empty(instances.shape[2])
-        if len(rows):
-            index.add(frozen.image_ids[rows], instances[rows, column].astype(np.float32))
-        index.save(folder / f"{category_id}.faiss")
+        vectors = instances[rows, column].astype(np.float32)
+        DecidedIndex.build(frozen.image_ids[rows], vectors, frozen.labels[rows, column]).save(
+            folder, category_id
+        )
 
 
 def write_features(

@@ -213,6 +213,61 @@ def test_an_entry_that_is_not_free_stays_where_it_starts() -> None:
     assert start.tolist() == [0.0, 2.0, 0.0, -1.0], "what was given is left as it was"
 
 
+def some_cells(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Model logits, neighbour logits, labels and columns of 3 categories."""
+    rng = np.random.default_rng(seed)
+    model, votes = rng.normal(-1, 2, size), rng.normal(-1, 1, size)
+    labels = np.where(rng.random(size) < sigmoid(model + 0.5 * votes), 1, -1)
+    return model, votes, labels, rng.integers(0, 3, size)
+
+
+def assert_same(one: Combiner, other: Combiner) -> None:
+    for name in ("scale", "offset", "neighbour_weight"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(1, 60))
+def test_weights_of_one_change_nothing_and_two_are_a_cell_twice(seed: int, size: int) -> None:
+    model, votes, labels, columns = some_cells(seed, size)
+    plain = fit(model, labels, columns, 3, neighbours=votes)
+    assert_same(plain, fit(model, labels, columns, 3, neighbours=votes, weights=np.ones(size)))
+    counts = np.random.default_rng(seed + 1).integers(1, 4, size)
+    often = np.repeat(np.arange(size), counts)
+    assert_same(
+        fit(model, labels, columns, 3, neighbours=votes, weights=counts.astype(float)),
+        fit(model[often], labels[often], columns[often], 3, neighbours=votes[often]),
+    )
+
+
+def test_a_cell_of_weight_zero_is_not_there() -> None:
+    model, votes, labels, columns = some_cells(1, 200)
+    counts = (np.arange(200) % 2).astype(float)
+    kept = counts > 0
+    assert_same(
+        fit(model, np.where(kept, labels, -labels), columns, 3, neighbours=votes, weights=counts),
+        fit(model[kept], labels[kept], columns[kept], 3, neighbours=votes[kept]),
+    )
+    assert np.isfinite(fit(model, labels, columns, 3, weights=np.zeros(200)).scale).all()
+
+
+def test_neighbour_settings_are_chosen_for_the_cells_that_count() -> None:
+    rng = np.random.default_rng(8)
+    labels, near = rng.choice([-1, 1], 400), rng.uniform(0.5, 1, (400, 10))
+    states = np.where(rng.random((400, 10)) < 0.8, labels[:, None], -labels[:, None])
+    states[200:] *= -1  # half of the cells are misled by their neighbours
+    prior, half = np.full(400, 0.5), (np.arange(400) < 200).astype(float)
+    chosen = choose_neighbour_settings(near, states, labels, prior=prior, weights=half)
+    assert chosen == choose_neighbour_settings(near[:200], states[:200], labels[:200], prior=prior[:200])
+    assert chosen != choose_neighbour_settings(near, states, labels, prior=prior)
+
+
+@pytest.mark.parametrize("weights", [[-1.0], [np.nan], [1.0, 1.0]])
+def test_weights_that_cannot_be_used_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="weights must be finite"):
+        fit([0.0], [1], [0], 1, weights=np.array(weights))
+
+
 def test_a_cell_without_neighbours_is_read_as_the_prior() -> None:
     combiner = fit([], [], [], 2)
     alone = combiner.logit(0, 0.4)
@@ -294,3 +349,5 @@ def test_calibration_error_of_known_answers() -> None:
         0.0, abs=1e-12
     )
     assert np.isnan(expected_calibration_error(p, np.zeros(20, int)))
+    counts = np.array([3.0] * 10 + [1.0] * 10)
+    assert expected_calibration_error(p, -labels, weights=counts) == pytest.approx((3 * 0.6 + 0.4) / 4)

@@ -5,10 +5,20 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from dsrb_core.context import LIMIT, Context, _objective, _sure_gain, fit_context, surprise
+from dsrb_core.context import (
+    LIMIT,
+    Context,
+    _objective,
+    _sure_gain,
+    fit_context,
+    fold_context,
+    unseen_logits,
+)
 from dsrb_core.labels import hide_labels
 from dsrb_core.metrics import average_precision
+from dsrb_core.reports import Folds
 from dsrb_core.splits import stratified_parts
+from dsrb_core.surprise import surprise
 
 
 def pictures(
@@ -220,3 +230,31 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for given in ((logits[1:], labels, parts), (logits, labels[:, 1:], parts), (logits, labels, parts[1:])):
         with pytest.raises(ValueError, match=r"Logits .* labels .* and folds .* do not fit"):
             fit_context(*given)
+
+
+def test_of_very_many_pictures_a_part_is_learnt_from_and_all_hear_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, _, labels, parts = pictures()
+    rows = np.flatnonzero(labels.any(axis=1))
+    folds = Folds(rows, parts[rows], logits[rows], ())
+    whole = fold_context(folds, labels)
+    plain = fit_context(logits[rows], labels[rows], parts[rows])
+    assert whole is not None and plain is not None
+    assert np.array_equal(whole.weights, plain.weights) and np.array_equal(whole.shifts, plain.shifts)
+
+    monkeypatch.setattr("dsrb_core.context._CELLS", 300 * labels.shape[1])
+    part = fold_context(folds, labels)
+    used = np.unique(np.linspace(0, len(rows) - 1, 300).astype(np.int64))
+    alone = fit_context(logits[rows[used]], labels[rows[used]], parts[rows[used]])
+    assert part is not None and alone is not None and len(rows) > 400
+    assert np.array_equal(part.weights, alone.weights) and np.array_equal(part.shifts[used], alone.shifts)
+    rest = np.setdiff1d(np.arange(len(rows)), used)
+    heard = surprise(logits[rows[rest]], labels[rows[rest]]) @ part.weights.T
+    np.testing.assert_allclose(part.shifts[rest], heard, atol=1e-6)
+
+
+def test_what_is_believed_has_not_seen_the_answers() -> None:
+    logits = np.arange(12, dtype=np.float16).reshape(4, 3)
+    folds = Folds(np.array([1, 3]), np.zeros((2, 3), np.int8), np.full((2, 3), -7, np.float32), ())
+    unseen = unseen_logits(logits, folds)
+    assert unseen[[1, 3]].tolist() == [[-7] * 3] * 2
+    assert np.array_equal(unseen[[0, 2]], logits[[0, 2]]) and logits[1].tolist() == [3, 4, 5]

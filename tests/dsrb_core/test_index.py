@@ -148,6 +148,96 @@ def test_another_kind_of_index_is_refused_even_with_the_right_digest(tmp_path: P
         InstanceIndex.load(tmp_path / "a.faiss", digest)
 
 
+def grouped(count: int, dim: int = 16, *, groups: int = 40, seed: int = 0) -> np.ndarray:
+    """Unit vectors in tight groups."""
+    rng = np.random.default_rng(seed)
+    found = vectors(groups, dim, seed=seed)[rng.integers(0, groups, count)]
+    found = found + 0.1 * rng.standard_normal((count, dim)).astype(np.float32)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("kind", ["grouped", "uniform", "equal"])
+def test_many_instances_use_inverted_lists_that_find_nearly_all_of_the_ten_nearest(
+    kind: str, tmp_path: Path
+) -> None:
+    made = {"grouped": grouped, "uniform": vectors, "equal": lambda n, d: np.tile(vectors(1, d), (n, 1))}
+    stored = made[kind](3000, 16)
+    index = InstanceIndex.build(np.arange(3000) + 7, stored, flat_limit=1000)
+    assert index.recall is not None and index.recall >= 0.99
+    asked = made[kind](3300, 16)[3000:] if kind != "equal" else stored[:300]
+    tenth = np.sort(asked @ stored.T, axis=1)[:, -10]
+    ids, similarities = index.search(asked, 10)
+    # By similarity: of equal ones any will do.
+    assert (similarities >= tenth[:, None] - 1e-5).mean() > 0.97
+    np.testing.assert_allclose(similarities, np.take_along_axis(asked @ stored.T, ids - 7, axis=1), atol=1e-5)
+    loaded = InstanceIndex.load(tmp_path / "1", index.save(tmp_path / "1"))
+    np.testing.assert_array_equal(loaded.search(asked, 10)[1], similarities)
+    assert loaded.recall is None and loaded.ids.tolist() == list(range(7, 3007))
+
+
+def test_grouped_instances_need_few_of_the_lists() -> None:
+    index = InstanceIndex.build(np.arange(3000), grouped(3000), flat_limit=1000)
+    assert index._index.nprobe < index._index.nlist / 4
+
+
+@settings(max_examples=15, deadline=None)
+@given(count=st.integers(2, 60), limit=st.integers(1, 70), seed=st.integers(0, 100))
+def test_an_index_is_exact_up_to_the_limit_and_recalls_enough_above(
+    count: int, limit: int, seed: int
+) -> None:
+    stored = vectors(count, 4, seed=seed)
+    index = InstanceIndex.build(np.arange(count), stored, flat_limit=limit)
+    assert type(index._index).__name__ == ("IndexIDMap2" if count <= limit else "IndexIVFFlat")
+    assert index.recall is not None and index.recall >= (1.0 if count <= limit else 0.99)
+    assert len(index) == count and index.search(stored[0], 1)[1][0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_inverted_lists_of_instances_grow_and_shrink() -> None:
+    stored = grouped(2000)
+    index = InstanceIndex.build(np.arange(2000), stored, flat_limit=500)
+    index.add([5, 9000], np.stack([stored[6], -stored[5]]))
+    assert len(index) == 2001 and index.search(-stored[5], 1)[0].tolist() == [9000]
+    assert 5 in index.search(stored[6], 2)[0]
+    assert index.remove([9000, 6, 77777]) == 2
+    assert len(index) == 1999 and not {6, 9000} & set(index.search(stored[6], 50)[0].tolist())
+
+
+@pytest.mark.parametrize("limit", [10, 10_000])
+def test_building_checks_what_adding_checks(limit: int) -> None:
+    stored = vectors(50)
+    for ids, given_vectors, message in (
+        (np.zeros(50, np.int64), stored, "given once"),
+        (np.arange(49), stored, "49 ids for 50"),
+        (np.arange(50), np.where(stored == stored[3, 3], np.nan, stored), "not finite"),
+        (np.arange(8), stored[0], r"built from vectors \(N, D\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            InstanceIndex.build(ids, given_vectors, flat_limit=limit)
+
+
+def test_a_gpu_where_there_is_one_searches_a_copy_that_follows_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copies: list[int] = []
+
+    def copied(resources: object, device: int, index: object) -> object:
+        copies.append(device)
+        return faiss.clone_index(index)
+
+    monkeypatch.setattr(module, "gpu_count", lambda: 1)
+    monkeypatch.setattr(module, "_gpu_resources", lambda: None)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", copied, raising=False)
+    monkeypatch.setattr(InstanceIndex, "gpu_from", 10)
+    small, index = filled(9), filled(12)
+    small.search(vectors(1)[0], 3)
+    assert copies == [], "few vectors are scanned sooner than copied"
+    index.search(vectors(1)[0], 3)
+    index.search(vectors(1)[0], 3)
+    assert copies == [0]
+    index.remove([100])
+    assert 100 not in index.search(vectors(20)[0], 3)[0] and copies == [0, 0]
+
+
 def test_small_image_sets_are_searched_exactly() -> None:
     stored = vectors(50)
     ids, similarities = ImageIndex.build(np.arange(50) + 7, stored).search(stored[:3], 2)

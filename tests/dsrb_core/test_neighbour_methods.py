@@ -6,16 +6,17 @@ import torch
 
 from dsrb_core.calibration import Combiner
 from dsrb_core.config import DSRBConfig, TrainConfig
-from dsrb_core.context import fit_context
+from dsrb_core.context import fold_context, held_shifts, unseen_logits
 from dsrb_core.crossfit import Heard, Mix, fit_mix
 from dsrb_core.labels import hide_labels
 from dsrb_core.method import Subset
 from dsrb_core.methods import method
 from dsrb_core.metrics import mean_average_precision
-from dsrb_core.neighbour_methods import NEIGHBOURS, Learnt, _context, _held_context, combined, suggested
+from dsrb_core.neighbour_methods import NEIGHBOURS, Learnt, combined, suggested
 from dsrb_core.propagation import propagate
 from dsrb_core.reports import Holdout
 from dsrb_core.similar import nearest
+from dsrb_core.surprise import surprise
 from dsrb_core.trainer import FitResult, fit
 from tests.references import ArraySource
 
@@ -182,12 +183,12 @@ def test_test_pictures_have_no_part_in_what_is_suggested(run: FitResult, context
 def test_a_picture_without_a_known_cell_hears_no_context(run: FitResult) -> None:
     source, _, labels = followed()
     one = Learnt.of(run)
-    found = fit_context(one.folds.logits, labels[one.folds.rows], one.folds.parts)
+    found = fold_context(one.folds, labels)
     assert found is not None
     logits = np.random.default_rng(0).standard_normal((len(source), 3)).astype(np.float32)
     everywhere = np.zeros((len(source), 3), np.int8)
     everywhere[:TRAIN] = labels
-    shifts = _context(found, one, logits, everywhere)
+    shifts = surprise(unseen_logits(logits, one.folds), everywhere) @ found.weights.T
     silent = ~everywhere.any(axis=1)
     assert silent[TRAIN - 5 :].all() and not shifts[silent].any()
     # Elsewhere: of the floors that had not seen the answers, not of the logits that had.
@@ -198,11 +199,11 @@ def test_a_picture_without_a_known_cell_hears_no_context(run: FitResult) -> None
 def test_the_context_of_held_out_cells_is_that_of_their_fold(run: FitResult) -> None:
     _, _, labels = followed()
     one = Learnt.of(run)
-    found = fit_context(one.folds.logits, labels[one.folds.rows], one.folds.parts)
+    found = fold_context(one.folds, labels)
     assert found is not None and len(one.folds.rows) < one.folds.rows[-1] + 1, "rows are left out"
     held = zip(one.holdout.rows.tolist(), one.holdout.columns, strict=True)
     expected = [found.shifts[one.folds.rows.tolist().index(row), column] for row, column in held]
-    assert _held_context(found, one).tolist() == expected and np.any(expected)
+    assert held_shifts(found, one.folds, one.holdout).tolist() == expected and np.any(expected)
 
 
 def test_context_lifts_the_hidden_cells_and_leaves_test_pictures_their_ranking() -> None:

@@ -13,7 +13,7 @@ import pytest
 from annotator.errors import ArtifactDamaged, NotFound
 from annotator.records import CellState
 from annotator.store import categories
-from annotator.suggesting import LoadedGeneration
+from annotator.suggesting import LoadedGeneration, Suggester
 from annotator.suggesting.neighbours import CategoryIndexes
 from dsrb_core.calibration import neighbour_logit
 from tests.annotator.generation_builder import DIM, GRID, build, decide, unit
@@ -182,17 +182,47 @@ def test_a_damaged_generation_is_named_logged_once_and_not_used(
     assert labelled.ask(15).note == ""
 
 
-def test_one_damaged_index_costs_only_its_own_category(
-    labelled: World, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("state", ["positive", "negative"])
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_a_damaged_index_is_built_again_from_the_store_and_logged_once(
+    labelled: World, caplog: pytest.LogCaptureFixture, state: str, how: str
 ) -> None:
     built = build(labelled.store, labelled.project)
-    damage(built.folder / "index" / f"{labelled.categories[0].id}.faiss")
+    sound = labelled.ask(15)
+    labelled.suggester = Suggester(labelled.store, labelled.settings)
+    path = built.folder / "index" / f"{labelled.categories[0].id}.{state}.faiss"
+    if how == "flipped":
+        damage(path)
+    else:
+        path.unlink()
+    with caplog.at_level(logging.ERROR):
+        assert labelled.ask(15) == sound
+        labelled.ask(16)
+    assert caplog.text.count(f"index/{path.name}") == 1
+    assert "built again" in caplog.text
+    # What was built again follows the answers like any other.
+    decide(labelled.store, labelled.project, [labelled.cell(0, 0, -1), labelled.cell(12, 0, 1)])
+    suggestion = next(s for s in labelled.ask(15).suggestions if labelled.place(s.category_id) == 0)
+    fresh = Suggester(labelled.store, labelled.settings)
+    with labelled.store.read() as c:
+        assert fresh.for_image(c, labelled.project.id, labelled.ids[15], 12) == labelled.ask(15)
+    assert {one.image_id: one.state for one in suggestion.evidence}.get(
+        labelled.ids[0], CellState.NEGATIVE
+    ) is CellState.NEGATIVE
+
+
+def test_a_generation_of_an_older_version_is_named_and_not_used(
+    labelled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr("annotator.artifacts.FORMAT", 1)
+        built = build(labelled.store, labelled.project)
     answer = labelled.ask(15)
-    bases = {labelled.place(one.category_id): one.basis for one in answer.suggestions}
-    assert bases == {0: "prior", 1: "model+neighbours", 2: "model+neighbours"}
-    assert f"{labelled.categories[0].id}.faiss" in answer.note
-    labelled.ask(16)
-    assert caplog.text.count(f"index/{labelled.categories[0].id}.faiss") == 1
+    assert f"Generation {built.record.id} was written by an older version" in answer.note
+    assert "the next training replaces it" in answer.note
+    assert answer.generation_id is None and {one.basis for one in answer.suggestions} == {"prior"}
+    build(labelled.store, labelled.project)
+    assert labelled.ask(15).note == ""
 
 
 def test_without_instance_features_the_model_speaks_alone_and_says_so(labelled: World) -> None:
@@ -235,15 +265,31 @@ def test_rows_are_found_by_id_and_strangers_have_none(labelled: World) -> None:
     assert loaded.rows(np.array(ids)).tolist() == [4, -1, -1, 19]
     assert [loaded.row(i) for i in ids] == [4, None, None, 19]
     assert loaded.column(labelled.categories[3].id) is None
-    assert loaded.model_probabilities() == pytest.approx(
-        built.combiner.probability(np.arange(4), built.logits.astype(np.float64)), abs=1e-5
-    )
 
 
-def test_arrays_of_another_shape_are_refused(labelled: World) -> None:
-    built = build(labelled.store, labelled.project, logits=np.zeros((20, 3)))
-    with pytest.raises(ArtifactDamaged, match=r"logits\.npy has shape"):
+@pytest.mark.parametrize("name", ["logits", "probabilities", "votes", "instances", "believed", "context"])
+def test_arrays_of_another_shape_are_refused(labelled: World, name: str) -> None:
+    wrong = {f"{name}.npy": np.zeros((19, 4), np.float16)}
+    built = build(labelled.store, labelled.project, context=np.zeros((4, 4)), files=wrong)
+    with pytest.raises(ArtifactDamaged, match=rf"{name}\.npy has shape \(19, 4\)"):
         LoadedGeneration(labelled.store.data_dir, built.record)
+
+
+def test_context_without_what_was_believed_is_refused(labelled: World) -> None:
+    built = build(labelled.store, labelled.project, files={"context.npy": np.zeros((4, 4), np.float32)})
+    with pytest.raises(ArtifactDamaged, match=r"of context\.npy and believed\.npy one is missing"):
+        LoadedGeneration(labelled.store.data_dir, built.record)
+
+
+def test_the_arrays_are_offered_as_they_were_written(labelled: World) -> None:
+    built = build(labelled.store, labelled.project)
+    loaded = LoadedGeneration(labelled.store.data_dir, built.record)
+    assert isinstance(loaded.probabilities(), np.memmap) and isinstance(loaded.logits(), np.memmap)
+    assert np.array_equal(loaded.probabilities(), built.probabilities)
+    assert np.array_equal(loaded.votes(), built.votes)
+    assert np.array_equal(loaded.logits(), built.logits)
+    bare = build(labelled.store, labelled.project, with_instances=False)
+    assert LoadedGeneration(labelled.store.data_dir, bare.record).votes() is None
 
 
 def test_only_so_many_indexes_stay_in_memory(labelled: World) -> None:

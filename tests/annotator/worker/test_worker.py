@@ -32,7 +32,9 @@ def test_the_main_job_publishes_a_generation_that_suggests_the_hidden_cells(
     assert generation is not None
     folder = scenes.settings.data_dir / generation.folder
     manifest = artifacts.verify(folder, generation.manifest_sha256)
-    assert {"logits.npy", "instances.npy", "attention.npy", "combiner.json"} <= set(manifest["files"])
+    assert {"logits.npy", "instances.npy", "attention.npy", "combiner.json", "judged.npz"} <= set(
+        manifest["files"]
+    )
     assert job.curves and {"loss", "heldout_map", "floor_map"} <= set(job.curves[0])
     scores = hidden_scores(scenes)
     present = [score for score, truth in scores if truth]
@@ -49,7 +51,7 @@ def test_similar_pictures_correct_the_scores_that_are_written(
     for weight in (0.0, 1.0):
         monkeypatch.setattr(
             "annotator.worker.tasks_generation.fit_mix",
-            lambda *given, weight=weight: replace(fit_mix(*given), propagation=weight),
+            lambda *given, weight=weight, **more: replace(fit_mix(*given, **more), propagation=weight),
         )
         retrain(scenes)
         drain(worker)
