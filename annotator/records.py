@@ -258,7 +258,7 @@ class Suggestion:
 
     category_id: int
     probability: float
-    basis: str  # "model+neighbours", "model", "neighbours" or "prior"
+    basis: str  # "model", "model+neighbours", each also with "+context"; "neighbours" or "prior"
     model_probability: float | None = None
     neighbour_logit: float | None = None
     evidence: tuple[Evidence, ...] = ()

@@ -32,7 +32,10 @@ class Settings(BaseSettings):
     retrain_every: int = Field(50, ge=1, description="New decisions that start a training by themselves.")
     retrain_minutes: float = Field(10.0, gt=0, description="Minutes after which any new one starts it.")
     epochs: int = Field(12, ge=1, description="Epochs of a training at the most.")
-    seed: int = Field(0, ge=0, description="Seed of hold-out split and training.")
+    seed: int = Field(0, ge=0, description="Seed of hold-out split, training and random questions.")
+    random_share: float = Field(
+        0.05, ge=0, le=0.5, description="Share of questions drawn at random and asked blind; 0 for none."
+    )
     threads: int = Field(0, ge=0, description="Worker threads; 0 means all cores but one, at least one.")
     max_pixels: int = Field(120_000_000, ge=1, description="Pictures with more pixels are refused.")
     instance_limit_bytes: int = Field(

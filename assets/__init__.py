@@ -15,6 +15,11 @@ SCRIPTS: Final = (
     "candidates.js",
     "typeahead.js",
     "statusline.js",
+    "answers.js",
+    "asking.js",
+    "live.js",
+    "order.js",
+    "grid.js",
     "keys.js",
     "annotate.js",
 )

@@ -8,25 +8,52 @@ class Surface {
     this.categories = new Map();
     this.api = null;
     this.deck = null;
-    this.loaded = null; // what is on screen; null while a picture is on its way
-    this.undoable = [];
     this.turn = 0; // counts requests to show something, so that a late one is dropped
-    this.outbox = new Outbox({ onChange: () => this.drawSaved(), onRefused: (one) => this.reload(one.image_id) });
-    this.status = new StatusLine(this.parts, this.outbox, (id) => this.categories.get(id));
-    this.viewer = new Viewer(this.parts.stage, this.parts.canvas);
-    this.heat = new HeatMap(this.viewer, this.parts.badge, root.querySelector('[data-action="heat"]'));
-    this.panel = new Candidates(this.parts, (id) => this.focus(id));
-    this.finder = new TypeAhead(this.parts, {
-      categories: () => this.categories,
-      state: (id) => this.panel.state(id),
-      answer: (id, state) => this.answerNamed(id, state),
-      create: (name, state) => this.attempt(() => this.addCategory(name, state)),
+    this.outbox = new Outbox({
+      onChange: () => this.drawSaved(),
+      onRefused: (one) => this.reload(one.image_id),
+      onSaved: (saved) => this.live && this.live.saved(saved),
     });
+    this.build();
     fillSheet(this.parts.sheet);
     this.actions = actionsOf(this);
     this.listen();
     this.drawSaved();
     this.outbox.flush();
+  }
+
+  /** The parts, each with the few things it needs from here. */
+  build() {
+    const categories = () => this.categories;
+    const api = () => this.api;
+    const say = (text) => this.say(text);
+    this.status = new StatusLine(this.parts, this.outbox, (id) => this.categories.get(id));
+    this.answers = new Answers(this.outbox, {
+      project: () => this.api.id,
+      changed: (cell, state) => this.changed(cell, state),
+    });
+    const { answers, status, outbox } = this;
+    this.asking = new Asking(this.root, this.parts, {
+      answers, status, categories, api, say, settled: () => this.attempt(() => this.goNext()),
+    });
+    this.grid = new Grid(this.parts, { answers, outbox, categories, api, say, drawn: () => this.drawMode() });
+    this.finder = new TypeAhead(this.parts, {
+      categories,
+      state: (id) => this.asking.panel.state(id),
+      answer: (id, state) => this.asking.answerNamed(id, state),
+      create: (name, state) => this.attempt(() => this.addCategory(name, state)),
+    });
+    this.order = new OrderBar(this.parts, { chosen: (strategy) => this.attempt(() => this.reorder(strategy)) });
+    this.live = new Live({
+      deck: () => this.deck,
+      shown: () => (this.asking.blind ? null : this.loaded),
+      moved: (item) => this.asking.panel.move(item),
+    });
+  }
+
+  /** What is on screen; null while a picture is on its way. @returns {Loaded|null} */
+  get loaded() {
+    return this.asking.loaded;
   }
 
   listen() {
@@ -70,7 +97,7 @@ class Surface {
 
   onKey(event) {
     if (!this.visible) return;
-    const action = actionOf(event);
+    const action = actionOf(event, this.grid.isOpen ? GRID_KEYS : KEYS);
     if (!action) return;
     event.preventDefault();
     event.stopPropagation();
@@ -84,7 +111,7 @@ class Surface {
     } catch (error) {
       if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
       this.say(error.message);
-      if (!this.loaded) this.showMessage(`${error.message} Press → to try again.`);
+      if (!this.loaded && !this.grid.isOpen) this.showMessage(`${error.message} Press → to try again.`);
     }
   }
 
@@ -93,14 +120,9 @@ class Surface {
   }
 
   showMessage(text) {
-    this.viewer.clear();
-    this.panel.clear();
-    this.loaded = null;
-    this.parts.message.textContent = text;
-    this.parts.message.hidden = false;
-    this.parts.name.textContent = "";
-    this.parts.badge.hidden = true;
-    this.drawVerdicts();
+    this.asking.clear(text);
+    this.order.why(null);
+    this.drawMode();
   }
 
   // ---- projects and pictures
@@ -135,21 +157,29 @@ class Surface {
     chosenProject.set(projectId);
     if (fresh) {
       this.api = new ProjectApi(projectId);
-      this.deck = new Deck(this.api, this.outbox);
-      this.undoable = [];
+      this.deck = new Deck(this.api, this.outbox, this.order.recall(projectId));
+      this.answers.forget();
+      this.grid.close();
       this.showMessage("Loading");
     }
-    await Promise.all([this.readCategories(), this.refreshStatus(), this.deck.refresh()]);
-    if (imageId) this.deck.jump(imageId);
-    if (fresh || !this.loaded) await (imageId ? this.show(imageId) : this.goNext());
-    else this.redraw();
+    await Promise.all([this.readCategories(), this.refreshStatus(), this.readOrder()]);
+    if (fresh || !this.loaded) await (imageId ? this.show(this.deck.jump(imageId)) : this.goNext());
+    else this.asking.redraw();
   }
 
-  /** Draw the panel again for the same picture; the focus stays. */
-  redraw() {
-    const focused = this.panel.focused;
-    this.panel.show(this.loaded, this.categories);
-    this.focus(focused ?? this.panel.open()[0] ?? null);
+  async readOrder() {
+    const { deck } = this;
+    await deck.refresh();
+    if (deck === this.deck) this.order.show(deck);
+  }
+
+  /** Ask in another order, from here on. @param {string} strategy */
+  async reorder(strategy) {
+    if (!this.deck) return;
+    await this.deck.reorder(strategy);
+    this.order.show(this.deck);
+    if (this.grid.isOpen) this.grid.close();
+    await this.goNext();
   }
 
   async readCategories() {
@@ -165,162 +195,129 @@ class Surface {
   async goNext() {
     if (!this.deck) return this.start();
     const turn = (this.turn += 1);
-    const id = await this.deck.next();
+    const question = await this.deck.next();
     if (turn !== this.turn) return undefined;
-    return id === null ? this.showEnd() : this.show(id);
+    return question === null ? this.showEnd() : this.show(question, null, { asking: true });
   }
 
   async goPrevious() {
-    const id = this.deck && this.deck.previous();
-    if (id === null || id === undefined) this.say("This is the first picture of the session.");
-    else await this.show(id);
+    const question = this.deck && this.deck.previous();
+    if (question) await this.show(question);
+    else this.say("This is the first picture of the session.");
   }
 
   showEnd() {
     const { images, unknown } = this.status.counts;
-    this.loaded = null;
     if (!images) this.showMessage("This project has no pictures yet. Bring some in with the Import tab.");
     else if (!this.categories.size) this.showMessage("There are no categories yet. Press C to add the first one.");
-    else if (unknown) this.showMessage(this.deck.note || "No picture is waiting. Press → to ask again.");
+    else if (unknown) this.showMessage(this.deck.answer.note || "No picture is waiting. Press → to ask again.");
     else this.showMessage("Every cell of every picture is decided. Press ← to look back.");
   }
 
-  /** @param {number} id */
-  async show(id, focus = null) {
+  /**
+   * @param {Question} question @param {number|null} focus category @param {{asking?: boolean}} [how]
+   *   asking: go on at once when a blind question needs no answer any more
+   */
+  async show(question, focus = null, { asking = false } = {}) {
     const turn = (this.turn += 1);
+    const id = question.image_id;
     if (!this.loaded || this.loaded.image.id !== id) this.deck.dropStale(id);
     let loaded = this.deck.ready.get(id);
     if (!loaded) {
-      this.loaded = null; // keys must not answer for the picture that is leaving
+      this.asking.loaded = null; // keys must not answer for the picture that is leaving
       this.root.dataset.loading = "true";
       loaded = await this.deck.load(id).finally(() => {
         if (turn === this.turn) delete this.root.dataset.loading;
       });
     }
-    if (turn !== this.turn) return;
-    if (loaded.candidates.some((one) => !this.categories.has(one.category_id))) await this.readCategories();
-    this.draw(loaded, focus);
+    if (turn !== this.turn) return undefined;
+    const named = [...loaded.candidates.map((one) => one.category_id), question.category_id ?? []].flat();
+    if (named.some((one) => !this.categories.has(one))) await this.readCategories();
+    if (turn !== this.turn) return undefined;
+    const gone = question.blind && !this.categories.has(question.category_id);
+    if (gone || (asking && this.deck.settled(question, loaded))) {
+      this.deck.drop();
+      return this.goNext();
+    }
+    this.draw(loaded, question, focus);
     this.deck.prefetch();
+    return undefined;
   }
 
-  /** @param {Loaded} loaded */
-  draw(loaded, focus) {
+  /** @param {Loaded} loaded @param {Question} question @param {number|null} focus */
+  draw(loaded, question, focus) {
     delete this.root.dataset.loading;
-    this.loaded = loaded;
-    const { image } = loaded;
-    this.parts.message.hidden = true;
-    this.viewer.show(loaded.picture, image.width, image.height);
-    this.panel.show(loaded, this.categories);
-    const ahead = this.deck.remaining;
-    const more = ahead ? `${grouped(ahead)} more waiting` : "last one waiting";
-    this.parts.name.replaceChildren(make("b", {}, image.name), ` ${image.width} × ${image.height} · ${more}`);
-    this.root.querySelector('[data-action="refresh"]').hidden = true;
-    this.root.dataset.image = String(image.id);
-    history.replaceState(history.state, "", `?project=${this.api.id}&image=${image.id}`);
-    this.say(`${image.name}: ${count(this.panel.open().length, "open candidate")}.`);
-    this.shownAt = performance.now();
-    this.focus(focus ?? this.panel.open()[0] ?? this.panel.order()[0] ?? null);
+    const { remaining } = this.deck;
+    this.asking.draw(loaded, question, focus, { remaining, withheld: this.deck.withheld(loaded.image.id) });
+    this.order.why(question);
+    this.drawMode();
+    history.replaceState(history.state, "", `?project=${this.api.id}&image=${loaded.image.id}`);
+    if (loaded.stale) this.live.wake();
   }
 
   /** The server knows better (refused, newer generation): read the picture again. */
   reload(imageId) {
     this.deck.forget(imageId);
-    if (this.loaded && this.loaded.image.id === imageId) this.attempt(() => this.show(imageId, this.panel.focused));
+    if (!this.loaded || this.loaded.image.id !== imageId) return;
+    this.attempt(() => this.show(this.asking.question, this.asking.panel.focused));
   }
 
-  // ---- focus and answers
+  // ---- answers
 
-  focus(id) {
-    this.focusedAt = performance.now();
-    if (id !== null) this.panel.focus(id);
-    this.drawVerdicts();
-    this.heat.follow(this.api, this.loaded, id === null ? null : this.categories.get(id));
-  }
-
-  drawVerdicts() {
-    const id = this.panel.focused;
-    for (const state of Object.keys(STATES)) {
-      const button = this.root.querySelector(`[data-action="${state}"]`);
-      button.setAttribute("aria-pressed", String(id !== null && this.panel.state(id) === state));
-      button.disabled = id === null;
-    }
-    this.root.querySelector('[data-action="rest"]').disabled = !this.loaded || !this.panel.open().length;
-    this.root.querySelector('[data-action="undo"]').disabled = !this.undoable.length;
-  }
-
-  step(by) {
-    const ids = this.panel.order();
-    if (!this.loaded || !ids.length) return;
-    const at = ids.indexOf(this.panel.focused);
-    this.focus(ids[Math.min(ids.length - 1, Math.max(0, at + by))]);
-  }
-
-  answerFocused(state) {
-    const id = this.panel.focused;
-    if (!this.loaded || id === null) return;
-    this.decide([id], state, { source: "human" });
-    const next = state === "unknown" ? id : this.panel.nextOpen(id) ?? id;
-    this.focus(next);
-    const name = (one) => this.categories.get(one).name;
-    const done = next === id && state !== "unknown" ? "Every candidate shown is answered: → for the next picture." : "";
-    this.say(`${name(id)}: ${STATES[state].answer}. ${next === id ? done : `Next: ${name(next)}.`}`);
-  }
-
-  answerNamed(id, state) {
-    if (!this.loaded) return;
-    const focused = this.panel.focused;
-    this.decide([id], state, { source: "human" });
-    // The focus stays with the open candidate it was on: the next key must not change this answer.
-    this.focus(focused === id || focused === null ? this.panel.nextOpen(id) ?? id : focused);
-    this.say(`${this.categories.get(id).name}: ${STATES[state].answer}.`);
-  }
-
-  noneOfTheRest() {
-    const ids = this.loaded ? this.panel.open() : [];
-    if (!ids.length) return;
-    this.decide(ids, "negative", { source: "group" });
-    this.focus(this.panel.focused);
-    this.say(`No to ${count(ids.length, "category", "categories")}. Z takes all of it back.`);
-  }
-
-  /** @param {number[]} ids categories @param {State} state @param {{source: string}} how */
-  decide(ids, state, { source }) {
-    const changed = ids.filter((id) => this.panel.state(id) !== state);
-    if (!changed.length) return;
-    const now = performance.now();
-    const since = source === "group" ? this.shownAt : Math.max(this.focusedAt, this.shownAt);
-    const entries = changed.map((id) => {
-      const candidate = this.panel.candidate(id);
-      const shown = candidate && candidate.p !== null ? { score: candidate.p } : {};
-      const decision = { source, mode: "image", shown_ms: Math.round(now - since), ...shown };
-      if (this.loaded.generation !== null) decision.generation_id = this.loaded.generation;
-      return { id, before: this.panel.state(id), op: this.send(id, state, decision) };
-    });
-    this.undoable.push({ image: this.loaded.image.id, entries });
-  }
-
-  /** Show the new state and put it into the outbox. @returns {string} operation id */
-  send(id, state, more) {
-    const before = this.panel.state(id);
-    const decision = { op_id: freshId(), image_id: this.loaded.image.id, category_id: id, state, ...more };
-    this.loaded.cells.set(id, state);
-    this.outbox.add(this.api.id, decision);
-    this.panel.update(id);
-    this.status.moved(before, state);
-    return decision.op_id;
+  /** A cell has a new state, given here, on a grid, or taken back: show it wherever it is drawn. */
+  changed(cell, state) {
+    const held = this.deck.ready.get(cell.image);
+    if (held) held.cells.set(cell.category, state);
+    this.asking.changed(cell, state);
+    this.grid.changed(cell, state);
+    this.status.moved(cell.before, state);
   }
 
   async undo() {
-    const last = this.undoable.at(-1);
+    const { last } = this.answers;
     if (!last) return this.say("There is nothing left to undo.");
-    const place = last.entries[0].id;
-    if (!this.loaded || this.loaded.image.id !== last.image) await this.show(this.deck.jump(last.image), place);
-    if (!this.loaded || this.loaded.image.id !== last.image || this.undoable.at(-1) !== last) return undefined;
-    this.undoable.pop();
-    for (const { id, before, op } of last.entries) this.send(id, before, { source: "human", mode: "image", undo_of: op });
-    this.focus(place);
-    const what = last.entries.length > 1 ? `${last.entries.length} answers` : this.categories.get(place).name;
-    return this.say(`Taken back: ${what}.`);
+    const [first] = last.entries;
+    if (last.place.page) this.grid.reopen(last.place.page, first.image);
+    else if (!(await this.showAgain(last.place.question, first.category)) || this.answers.last !== last) return undefined;
+    this.answers.takeBack();
+    if (last.place.question) this.asking.focus(first.category);
+    this.asking.drawVerdicts();
+    const name = this.categories.get(first.category).name;
+    return this.say(`Taken back: ${last.entries.length > 1 ? `${last.entries.length} answers` : name}.`);
+  }
+
+  /** Go where an answer was given. @returns {Promise<boolean>} false when something else was shown meanwhile */
+  async showAgain(question, focus) {
+    if (this.grid.isOpen) this.grid.close();
+    const there = () => this.loaded && keyOf(this.asking.question) === keyOf(question);
+    if (!there()) await this.show(this.deck.jumpTo(question), focus);
+    return there();
+  }
+
+  // ---- grid
+
+  /** One category over many pictures. @param {number|null|undefined} categoryId */
+  async openGrid(categoryId) {
+    const proposed = this.order.proposal && this.order.proposal.category_id;
+    const id = categoryId ?? proposed ?? [...this.categories.keys()][0];
+    if (!this.api || id === undefined) return this.say("There are no categories yet. Press C to add the first one.");
+    return this.grid.open(id);
+  }
+
+  /** Back to the picture; what the grid answered may have changed what is worth asking next. */
+  async closeGrid() {
+    this.grid.close();
+    if (this.loaded) this.asking.redraw();
+    await this.readOrder();
+    if (!this.loaded) await this.goNext();
+  }
+
+  drawMode() {
+    const mode = this.grid.isOpen ? "grid" : this.asking.blind ? "blind" : "image";
+    this.root.dataset.mode = mode;
+    this.parts.picture.hidden = mode === "grid";
+    this.parts.grid.hidden = mode !== "grid";
+    this.asking.drawVerdicts();
   }
 
   /** @param {string} name @param {State|null} state answer for the picture on screen; null answers nothing */
@@ -330,10 +327,10 @@ class Surface {
     this.drawCategoryCount();
     this.say(`Category “${category.name}” added. It is not asked anywhere yet.`);
     if (this.status.counts) this.status.counts.unknown += this.status.counts.images;
-    if (state && this.loaded) return this.answerNamed(category.id, state);
+    if (state && this.loaded) return this.asking.answerNamed(category.id, state);
     await this.refreshStatus();
     if (!this.loaded) return this.open(this.api.id);
-    return this.redraw();
+    return this.asking.redraw();
   }
 
   // ---- sheet and status
@@ -359,10 +356,10 @@ class Surface {
 
   /** New suggestions: the order and what is loaded ahead are read again; the open picture waits for a key. */
   async onGeneration() {
-    await this.deck.refresh();
+    await this.readOrder();
     if (!this.loaded) return;
     this.deck.prefetch();
-    if (!this.panel.ranked && !this.undoable.some((one) => one.image === this.loaded.image.id)) {
+    if (!this.asking.panel.ranked && !this.answers.touched(this.loaded.image.id)) {
       this.reload(this.loaded.image.id);
     } else {
       this.root.querySelector('[data-action="refresh"]').hidden = false;

@@ -75,8 +75,15 @@ class ProjectApi {
     return ask(`${this.base}/categories`, { method: "POST", body: { name } });
   }
 
-  deck(limit = 500) {
-    return ask(`${this.base}/deck?limit=${limit}`);
+  /** @param {{limit?: number, strategy?: string|null}} [wish] no strategy leaves the choice to the server */
+  deck({ limit = 500, strategy = null } = {}) {
+    const query = new URLSearchParams({ limit: String(limit) });
+    if (strategy) query.set("strategy", strategy);
+    return ask(`${this.base}/deck?${query}`);
+  }
+
+  grid(categoryId, limit) {
+    return ask(`${this.base}/grid?category=${categoryId}&limit=${limit}`);
   }
 
   item(imageId) {

@@ -1,52 +1,84 @@
-/* The pictures in asking order, and the next few of them loaded ahead so that a key shows them at once. */
+/* The questions in asking order, and the pictures of the next few loaded ahead so that a key shows them at once. */
 const AHEAD = 3;
 const KEPT = 16;
 
 /**
+ * @typedef {{image_id: number, why: string, category_id: number|null, blind: boolean}} Question
  * @typedef {{image: object, cells: Map<number, State>, candidates: object[], generation: number|null, note: string,
- *            picture: HTMLImageElement, under: number|null}} Loaded
+ *            picture: HTMLImageElement, under: number|null, stale: boolean}} Loaded
  */
 
+/** A picture is asked about once, and once more for each cell of it that is asked blind. @param {Question} question */
+function keyOf(question) {
+  return question.blind ? `${question.image_id}:${question.category_id}` : String(question.image_id);
+}
+
 class Deck {
-  /** @param {ProjectApi} api @param {Outbox} outbox */
-  constructor(api, outbox) {
+  /** @param {ProjectApi} api @param {Outbox} outbox @param {string|null} strategy */
+  constructor(api, outbox, strategy) {
     this.api = api;
     this.outbox = outbox;
-    this.trail = []; // shown already, in order
+    this.strategy = strategy; // wished by the person; null leaves it to the server
+    /** @type {Question[]} shown already, in order */
+    this.trail = [];
     this.at = -1;
+    /** @type {Question[]} */
     this.upcoming = [];
-    this.note = "";
+    this.answer = { note: "", strategies: [], proposal: null, strategy: "" };
     this.generation = null;
+    this.asked = 0;
     /** @type {Map<number, Promise<Loaded>>} */
     this.cache = new Map();
     /** @type {Map<number, Loaded>} what can be shown without waiting */
     this.ready = new Map();
   }
 
+  /** @returns {Question|null} */
   get current() {
     return this.at >= 0 ? this.trail[this.at] : null;
   }
 
-  /** How many pictures are ahead of the shown one. */
+  /** How many questions are ahead of the shown one. */
   get remaining() {
     return this.trail.length - 1 - this.at + this.upcoming.length;
   }
 
-  /** Ask for the order again; pictures already shown in this pass come last. */
+  /** Ask for the order again; what was shown already in this pass comes last. @returns {Promise<Question[]>} */
   async refresh() {
-    const answer = await this.api.deck();
-    this.note = answer.note || "";
+    const turn = (this.asked += 1);
+    const answer = await this.read();
+    if (turn !== this.asked) return answer.questions; // a newer order is on its way
+    this.answer = answer;
     this.setGeneration(answer.generation);
-    const seen = new Set(this.trail);
-    this.upcoming = answer.ids.filter((id) => !seen.has(id));
-    return answer.ids;
+    const seen = new Set(this.trail.map(keyOf));
+    this.upcoming = answer.questions.filter((one) => !seen.has(keyOf(one)));
+    return answer.questions;
+  }
+
+  async read() {
+    const { strategy } = this;
+    try {
+      return await this.api.deck({ strategy });
+    } catch (error) {
+      if (!(error instanceof Refusal && error.status === 422 && strategy)) throw error;
+      if (this.strategy === strategy) this.strategy = null; // remembered from another version
+      return this.api.deck();
+    }
+  }
+
+  /** Another order from here on: what was walked back over is asked in it as well. @param {string} strategy */
+  async reorder(strategy) {
+    this.strategy = strategy;
+    this.trail.length = this.at + 1;
+    await this.refresh();
   }
 
   /** Candidates of another generation are stale: forget what was loaded ahead, keep what is on screen. */
   setGeneration(generation) {
     if (generation === this.generation) return false;
     this.generation = generation;
-    for (const id of [...this.cache.keys()]) if (id !== this.current) this.forget(id);
+    const shown = this.current && this.current.image_id;
+    for (const id of [...this.cache.keys()]) if (id !== shown) this.forget(id);
     return true;
   }
 
@@ -61,20 +93,26 @@ class Deck {
     this.ready.delete(id);
   }
 
-  /** @param {number} id go to this picture, wherever it is */
-  jump(id) {
-    const known = this.trail.indexOf(id);
+  /** Go to a question, wherever it is. @param {Question} question */
+  jumpTo(question) {
+    const known = this.trail.findIndex((one) => keyOf(one) === keyOf(question));
     if (known >= 0) {
       this.at = known;
     } else {
-      this.upcoming = this.upcoming.filter((other) => other !== id);
+      this.upcoming = this.upcoming.filter((one) => keyOf(one) !== keyOf(question));
       this.at += 1;
-      this.trail.splice(this.at, 0, id);
+      this.trail.splice(this.at, 0, question);
     }
-    return id;
+    return this.current;
   }
 
-  /** @returns {Promise<number|null>} the next picture; null when no picture has a cell to ask */
+  /** @param {number} id go to this picture; when it is waiting, with the reason for which it waits */
+  jump(id) {
+    const waiting = this.upcoming.find((one) => one.image_id === id && !one.blind);
+    return this.jumpTo(waiting || { image_id: id, why: "", category_id: null, blind: false });
+  }
+
+  /** @returns {Promise<Question|null>} the next question; null when no picture has a cell to ask */
   async next() {
     if (this.at + 1 < this.trail.length) {
       this.at += 1;
@@ -82,22 +120,39 @@ class Deck {
     }
     if (!this.upcoming.length) {
       await this.outbox.flush();
-      const ids = await this.refresh();
-      if (!this.upcoming.length && !(await this.startAgain(ids))) return null;
+      const questions = await this.refresh();
+      if (!this.upcoming.length && !this.startAgain(questions)) return null;
     }
     this.trail.push(this.upcoming.shift());
     this.at = this.trail.length - 1;
     return this.current;
   }
 
-  /** Everything was shown once; what still has unknown cells comes round again. */
-  startAgain(ids) {
+  /** Everything was shown once; what still has unknown cells comes round again. @param {Question[]} questions */
+  startAgain(questions) {
     const here = this.current;
-    const again = ids.filter((id) => id !== here);
-    if (!ids.length) return false;
+    const again = questions.filter((one) => !here || keyOf(one) !== keyOf(here));
+    if (!questions.length) return false;
     this.trail = again.length && here !== null ? [here] : [];
-    this.upcoming = again.length ? again : ids;
+    this.upcoming = again.length ? again : questions;
     return true;
+  }
+
+  /** The one cell of a blind question was answered in another way meanwhile. @param {Loaded} loaded */
+  settled(question, loaded) {
+    return question.blind && (loaded.cells.get(question.category_id) || "unknown") !== "unknown";
+  }
+
+  /** Categories of a picture that are asked blind: a suggestion seen before would spoil them. @returns {Set<number>} */
+  withheld(id) {
+    const blind = [...this.trail, ...this.upcoming].filter((one) => one.blind && one.image_id === id);
+    return new Set(blind.map((one) => one.category_id));
+  }
+
+  /** Take the shown question out: there is nothing to ask about it any more. */
+  drop() {
+    this.trail.splice(this.at, 1);
+    this.at -= 1;
   }
 
   previous() {
@@ -123,37 +178,51 @@ class Deck {
       );
     }
     this.cache.set(id, promise);
-    for (const old of [...this.cache.keys()].slice(0, -KEPT)) if (old !== this.current) this.forget(old);
+    const shown = this.current && this.current.image_id;
+    for (const old of [...this.cache.keys()].slice(0, -KEPT)) if (old !== shown) this.forget(old);
     return promise;
   }
 
   async fetch(id) {
-    const since = Date.now();
-    const under = this.generation;
-    const item = await this.api.item(id);
+    const item = await this.item(id);
     const picture = new Image();
     picture.src = item.image.url;
     picture.alt = item.image.name;
     await picture.decode().catch(() => {
       throw new Unreachable(`The picture ${item.image.name} could not be loaded.`);
     });
-    const cells = new Map(item.cells.map((cell) => [cell.category_id, cell.state]));
-    for (const cell of this.outbox.overlay(id, since)) cells.set(cell.category_id, cell.state);
-    return { ...item, cells, picture, under };
+    return { ...item, picture, stale: false };
   }
 
-  /** Load the next pictures ahead, and the small pictures of the very next one. */
+  /** What the server knows of a picture, with the answers that are still on their way to it. */
+  async item(id) {
+    const since = Date.now();
+    const under = this.generation;
+    const item = await this.api.item(id);
+    const cells = new Map(item.cells.map((cell) => [cell.category_id, cell.state]));
+    for (const cell of this.outbox.overlay(id, since)) cells.set(cell.category_id, cell.state);
+    // A number may outlive its generation on the screen: each one says where it comes from.
+    for (const candidate of item.candidates) candidate.generation = item.generation;
+    return { ...item, cells, under };
+  }
+
+  /** Pictures of the next questions, nearest first. @returns {number[]} */
+  ahead() {
+    const waiting = [...this.trail.slice(this.at + 1), ...this.upcoming.slice(0, 2 * AHEAD)];
+    return [...new Set(waiting.map((one) => one.image_id))].slice(0, AHEAD);
+  }
+
+  /** Load the next pictures ahead, and the small pictures of the very next one unless it is asked blind. */
   prefetch() {
-    const ids = [...this.trail.slice(this.at + 1), ...this.upcoming].slice(0, AHEAD);
-    ids.forEach((id, i) => {
-      const loading = this.load(id);
-      loading.then(
+    const next = this.trail[this.at + 1] || this.upcoming[0];
+    for (const id of this.ahead()) {
+      this.load(id).then(
         (loaded) => {
-          if (i === 0) for (const url of evidenceThumbs(loaded)) new Image().src = url;
+          if (id === next.image_id && !next.blind) for (const url of evidenceThumbs(loaded)) new Image().src = url;
         },
         () => undefined, // shown when its turn comes
       );
-    });
+    }
   }
 }
 

@@ -12,10 +12,11 @@ const REMEMBER_MS = 60000;
 /** @typedef {{key: string, project: number, decision: object, refused?: string}} Entry */
 
 class Outbox {
-  /** @param {{onChange: Function, onRefused: Function}} listeners */
-  constructor({ onChange, onRefused }) {
+  /** @param {{onChange: Function, onRefused: Function, onSaved: (saved: Entry[]) => void}} listeners */
+  constructor({ onChange, onRefused, onSaved }) {
     this.onChange = onChange;
     this.onRefused = onRefused;
+    this.onSaved = onSaved;
     this.me = freshId();
     this.counter = 0;
     this.failures = 0;
@@ -26,7 +27,10 @@ class Outbox {
     this.acknowledged = [];
     this.unkept = new Map(); // entries the browser would not store
     addEventListener("storage", (event) => {
-      if (event.key === null || event.key.startsWith(OUTBOX_PREFIX)) this.onChange();
+      if (event.key !== null && !event.key.startsWith(OUTBOX_PREFIX)) return;
+      this.onChange();
+      // Another tab took it off the list: it sent what was given here or there.
+      if (event.key && event.oldValue && event.newValue === null) this.onSaved([JSON.parse(event.oldValue)]);
     });
     addEventListener("online", () => this.flush());
     addEventListener("pagehide", () => this.lastCall());
@@ -161,6 +165,7 @@ class Outbox {
     }
     this.failures = 0;
     this.problem = null;
+    this.onSaved(batch);
   }
 
   /** A refused batch is sent again one by one; a refused answer steps aside and the others go on. */

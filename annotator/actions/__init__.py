@@ -13,7 +13,6 @@ from annotator.actions.views import (
     Attention,
     CategoryView,
     Counts,
-    Deck,
     Item,
     RetrainAnswer,
     Status,
@@ -21,7 +20,7 @@ from annotator.actions.views import (
 )
 from annotator.errors import NotFound
 from annotator.exporting import ExportReport
-from annotator.ordering import Ordering
+from annotator.ordering import Grid, Ordered, Ordering
 from annotator.records import (
     Category,
     CategoryCount,
@@ -43,9 +42,10 @@ __all__ = [
     "Attention",
     "CategoryView",
     "Counts",
-    "Deck",
+    "Grid",
     "Item",
     "OnProgress",
+    "Ordered",
     "RetrainAnswer",
     "Status",
     "WorkerView",
@@ -64,7 +64,7 @@ class Actions:
         self._store = store
         self._settings = settings
         self._suggester = Suggester(store, settings)
-        self._ordering = Ordering(self._suggester)
+        self._ordering = Ordering(self._suggester, settings)
 
     def projects(self) -> list[Project]:
         """All projects."""
@@ -97,14 +97,38 @@ class Actions:
         """Add a category; DuplicateCategory when an active one has the name."""
         return self._store.write(lambda c: categories.add(c, project_id, name, now=now_ms()))
 
-    def deck(self, project_id: int, limit: int = 500) -> Deck:
-        """Images that still have unknown cells, in the order they should be asked about."""
+    def deck(
+        self,
+        project_id: int,
+        limit: int = 500,
+        *,
+        strategy: str | None = None,
+        category_id: int | None = None,
+        user_id: int | None = None,
+    ) -> Ordered:
+        """Questions about images that still have unknown cells, in the order they should be asked.
+
+        BadInput for a `strategy` that does not exist, NotFound for a category that is not active.
+        """
         with self._store.read() as c:
             projects.get(c, project_id)
-            ordered = self._ordering.deck(c, project_id, limit)
-        return Deck(
-            ids=ordered.ids, generation_id=ordered.generation_id, strategy=ordered.strategy, note=ordered.note
-        )
+            return self._ordering.deck(
+                c, project_id, limit, strategy=strategy, category_id=category_id, user_id=user_id
+            )
+
+    def grid(
+        self,
+        project_id: int,
+        category_id: int,
+        limit: int = 36,
+        *,
+        strategy: str | None = None,
+        user_id: int | None = None,
+    ) -> Grid:
+        """Unknown cells of one category over many images; errors as `deck`."""
+        with self._store.read() as c:
+            projects.get(c, project_id)
+            return self._ordering.grid(c, project_id, category_id, limit, strategy=strategy, user_id=user_id)
 
     def item(self, project_id: int, image_id: int) -> Item:
         """One image with what is decided and what is suggested."""

@@ -16,16 +16,6 @@ class CategoryView:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deck:
-    """Images to ask about, in asking order."""
-
-    ids: tuple[int, ...]
-    generation_id: int | None
-    strategy: str  # "uncertain", "diverse" or "interleaved"
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Item:
     """One image with its decided cells and its suggestions."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import Path
+from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from annotator.records import CellState, NewDecision, Source
@@ -21,6 +21,7 @@ def _digits(text: str) -> str:
 
 Id = Annotated[int, Field(ge=1, le=LARGEST)]
 PathId = Annotated[int, BeforeValidator(_digits), Path(ge=1, le=LARGEST)]
+QueryId = Annotated[int, BeforeValidator(_digits), Query(ge=1, le=LARGEST)]
 OpId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 
 

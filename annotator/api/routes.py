@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from annotator.actions import Actions
 from annotator.api import shapes
-from annotator.api.models import CategoryBody, DecisionsBody, PathId
+from annotator.api.models import CategoryBody, DecisionsBody, PathId, QueryId
 
 router = APIRouter(prefix="/api/projects")
 
@@ -47,10 +47,32 @@ def add_category(request: Request, project_id: PathId, body: CategoryBody) -> sh
 
 @router.get("/{project_id}/deck")
 def deck(
-    request: Request, project_id: PathId, limit: Annotated[int, Query(ge=1, le=5000)] = 500
+    request: Request,
+    project_id: PathId,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    strategy: str | None = None,
+    category: QueryId | None = None,
 ) -> shapes.Json:
-    """Images that still have unknown cells, in asking order."""
-    return shapes.deck(actions_of(request).deck(project_id, limit))
+    """Questions about images that still have unknown cells, in asking order."""
+    return shapes.deck(
+        actions_of(request).deck(
+            project_id, limit, strategy=strategy, category_id=category, user_id=user_of(request)
+        )
+    )
+
+
+@router.get("/{project_id}/grid")
+def grid(
+    request: Request,
+    project_id: PathId,
+    category: QueryId,
+    limit: Annotated[int, Query(ge=1, le=500)] = 36,
+    strategy: str | None = None,
+) -> shapes.Json:
+    """Unknown cells of one category over many images, in asking order."""
+    return shapes.grid(
+        actions_of(request).grid(project_id, category, limit, strategy=strategy, user_id=user_of(request))
+    )
 
 
 @router.get("/{project_id}/images/{image_id}")

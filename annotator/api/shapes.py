@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from annotator.actions import Attention, CategoryView, Deck, Item, RetrainAnswer, Status
+from annotator.actions import Attention, CategoryView, Item, RetrainAnswer, Status
+from annotator.ordering import STRATEGIES, Grid, Ordered, Proposal
 from annotator.records import (
     Category,
     CategoryCount,
@@ -54,13 +55,49 @@ def categories(found: Sequence[CategoryView]) -> list[Json]:
     return [category(view.category, view.count) for view in found]
 
 
-def deck(found: Deck) -> Json:
-    """Ids in asking order."""
+def deck(found: Ordered) -> Json:
+    """Questions in asking order, how they were ordered, and how they can be."""
     return {
         "ids": list(found.ids),
         "generation": found.generation_id,
         "strategy": found.strategy,
         "note": found.note,
+        "questions": [
+            {"image_id": one.image_id, "why": one.why, "category_id": one.category_id, "blind": one.blind}
+            for one in found.questions
+        ],
+        "strategies": [{"name": name, "words": words} for name, words in STRATEGIES.items()],
+        "proposal": None if found.proposal is None else _proposal(found.proposal),
+    }
+
+
+def _proposal(found: Proposal) -> Json:
+    return {
+        "mode": found.mode,
+        "category_id": found.category_id,
+        "cells": found.cells,
+        "seconds": round(found.seconds, 1),
+        "words": found.words,
+    }
+
+
+def grid(found: Grid) -> Json:
+    """Unknown cells of one category over many pictures."""
+    return {
+        "category_id": found.category_id,
+        "generation": found.generation_id,
+        "why": found.why,
+        "seconds": round(found.seconds, 1),
+        "cells": [
+            {
+                "image_id": one.image_id,
+                "name": one.name,
+                "thumb": thumb_url(one.image_id),
+                "url": picture_url(one.image_id),
+                "p": None if one.probability is None else round(one.probability, 4),
+            }
+            for one in found.cells
+        ],
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from annotator.actions import Actions
-from annotator.errors import DuplicateCategory, NotFound
+from annotator.errors import BadInput, DuplicateCategory, NotFound
 from annotator.records import (
     Category,
     CellState,
@@ -339,6 +339,25 @@ def test_the_deck_says_how_it_was_ordered(
     assert len(actions.deck(project.id, 5).ids) == 5
     answer(pictures[0], cat)
     build(store, project, logits=np.zeros((12, 1)))
-    assert actions.deck(project.id).strategy == "uncertain"
+    assert actions.deck(project.id).strategy == "value"
+    assert actions.deck(project.id, strategy="uncertain").strategy == "uncertain"
+    only = actions.deck(project.id, category_id=cat.id)
+    assert {question.category_id for question in only.questions} == {cat.id}
     with pytest.raises(NotFound):
         actions.deck(999)
+    with pytest.raises(BadInput, match="no order"):
+        actions.deck(project.id, strategy="best")
+
+
+def test_a_grid_asks_one_category_over_many_pictures(
+    actions: Actions, project: Project, cat: Category, pictures: list[Image], answer: Pen
+) -> None:
+    assert len(actions.grid(project.id, cat.id).cells) == 12
+    answer(pictures[3], cat)
+    found = actions.grid(project.id, cat.id, 5)
+    assert len(found.cells) == 5 and found.category_id == cat.id
+    assert pictures[3].id not in {cell.image_id for cell in found.cells}
+    with pytest.raises(NotFound):
+        actions.grid(999, cat.id)
+    with pytest.raises(NotFound, match="no active category 999"):
+        actions.grid(project.id, 999)

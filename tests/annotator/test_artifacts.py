@@ -48,7 +48,7 @@ def test_a_folder_appears_at_once_with_its_manifest(tmp_path: Path) -> None:
     writer = publish(target)
     assert [p.name for p in target.parent.iterdir()] == ["000001"]
     manifest = verify(target, writer.manifest_sha256)
-    assert (manifest["format"], manifest["project"], manifest["metrics"]) == (1, 3, {"map": 0.5})
+    assert (manifest["format"], manifest["project"], manifest["metrics"]) == (2, 3, {"map": 0.5})
     assert manifest["files"] == {
         "a.bin": {"sha256": hashlib.sha256(b"a" * 100).hexdigest(), "bytes": 100},
         "empty": {"sha256": hashlib.sha256(b"").hexdigest(), "bytes": 0},
@@ -115,11 +115,14 @@ def test_a_manifest_edited_to_match_is_found_by_its_own_digest(tmp_path: Path) -
     [
         (b"", "is not JSON"),
         (b"[]", "is not a manifest"),
-        (b'{"format": 1}', "is not a manifest"),
-        (b'{"format": 2, "files": {}}', "format 2, this program reads 1"),
-        (b'{"format": 1, "files": {"../../etc/passwd": {}}}', "impossible entry"),
-        (b'{"format": 1, "files": {"/etc/passwd": {}}}', "impossible entry"),
-        (b'{"format": 1, "files": {"a": 3}}', "impossible entry"),
+        (b'{"format": 2}', "is not a manifest"),
+        (b'{"format": 1, "files": {}}', "was written by an older version; the next training replaces it"),
+        (b'{"format": 3, "files": {}}', "format 3, this program reads 2"),
+        (b'{"format": true, "files": {}}', "format True, this program reads 2"),
+        (b'{"files": {}}', "format None, this program reads 2"),
+        (b'{"format": 2, "files": {"../../etc/passwd": {}}}', "impossible entry"),
+        (b'{"format": 2, "files": {"/etc/passwd": {}}}', "impossible entry"),
+        (b'{"format": 2, "files": {"a": 3}}', "impossible entry"),
     ],
 )
 def test_a_manifest_that_cannot_be_ours_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:

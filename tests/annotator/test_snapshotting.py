@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from annotator.records import CellState, Image, ImageState, NewDecision, Project
+from annotator.records import CellState, Image, ImageState, NewDecision, Project, Source
 from annotator.snapshotting import freeze
 from annotator.store import Store, categories, decisions, images, snapshots
 
@@ -51,6 +51,52 @@ def test_frozen_rows_and_columns_belong_together(
     assert frozen.snapshot.up_to_seq == 5
     with store.read() as c:
         assert snapshots.get(c, frozen.snapshot.id) == frozen.snapshot
+
+
+def test_it_is_known_which_cells_a_strategy_asked(
+    store: Store, project: Project, user_id: int, add_images: Callable[..., list[Image]]
+) -> None:
+    first, second = add_images(project, 2)
+    names = ["key", "group", "bulk", "drawn", "read", "derived", "unsure", "undone", "again", "none"]
+    ids = {
+        one.name: one.id for one in store.write(lambda c: categories.ensure(c, project.id, names, now=1)[0])
+    }
+
+    def say(
+        name: str, state: CellState, source: Source = Source.HUMAN, *, drawn: bool = False
+    ) -> NewDecision:
+        said.append(name)
+        return NewDecision(
+            op_id=str(len(said)),
+            image_id=first.id,
+            category_id=ids[name],
+            state=state,
+            source=source,
+            random_stream=drawn,
+        )
+
+    said: list[str] = []
+    yes, no = CellState.POSITIVE, CellState.NEGATIVE
+    new = [
+        say("key", yes),
+        say("group", no, Source.GROUP),
+        say("bulk", yes, Source.BULK),
+        say("drawn", yes, drawn=True),
+        say("read", no, Source.IMPORTED),
+        say("derived", no, Source.DERIVED),
+        say("unsure", CellState.UNSURE),
+        say("undone", yes),
+        say("undone", CellState.UNKNOWN),
+        say("again", yes),
+        say("again", no, drawn=True),
+    ]
+    store.write(lambda c: decisions.record(c, project.id, new, user_id=1, now=1))
+    frozen = freeze(store, project.id)
+    assert frozen.by_strategy.shape == frozen.labels.shape and frozen.by_strategy.dtype == bool
+    columns = dict(zip(frozen.category_ids.tolist(), frozen.by_strategy.T, strict=True))
+    asked = {name for name in names if columns[ids[name]][0]}
+    assert asked == {"key", "group", "bulk"}, "the last answer of a cell counts"
+    assert not frozen.by_strategy[1].any() and second.id == frozen.image_ids[1]
 
 
 def test_freezing_twice_without_a_change_is_one_snapshot(

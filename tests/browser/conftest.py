@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,20 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def live_site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One running site for the session; tests make projects of their own in it. No worker runs."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("site") / "data", backbone="tiny", threads=1)
+    with _site(migrated, tmp_path_factory.mktemp("site"), random_share=0) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def blind_site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running site on which every second question is asked without a suggestion."""
+    with _site(migrated, tmp_path_factory.mktemp("blind"), random_share=0.5) as site:
+        yield site
+
+
+@contextmanager
+def _site(migrated: Path, folder: Path, *, random_share: float) -> Iterator[Site]:
+    settings = Settings(data_dir=folder / "data", backbone="tiny", threads=1, random_share=random_share)
     settings.data_dir.mkdir(parents=True)
     shutil.copyfile(migrated, settings.database)
     store = Store.open(settings)

@@ -91,6 +91,19 @@ class Annotate:
         expect(self.surface.locator(".ann-canvas img")).to_be_visible()
         return self.image_id
 
+    def jump_to(self, image_id: int) -> Annotate:
+        """Walk on, and back, until this picture is on screen."""
+        for key in ("ArrowRight", "ArrowLeft"):
+            for _ in range(20):
+                if self.image_id == image_id:
+                    return self
+                before = self.image_id
+                self.press(key)
+                if key == "ArrowLeft" and "first picture" in self.part("said").inner_text():
+                    break
+                expect(self.surface).not_to_have_attribute("data-image", str(before))
+        raise AssertionError(f"picture {image_id} is not among those asked about")
+
     def focused(self) -> str:
         """Name of the outlined category."""
         current = self.surface.locator("[aria-current]").first
@@ -115,6 +128,25 @@ class Annotate:
     def chip(self, name: str) -> Locator:
         """The entry of a category among the answered cells of the picture."""
         return self.surface.locator(".ann-chip").filter(has_text=name)
+
+    def percent(self, name: str) -> Locator:
+        """The probability shown in a candidate row."""
+        return self.row(name).locator(".ann-percent")
+
+    def cell(self, image_id: int) -> Locator:
+        """The cell of a picture on the grid."""
+        return self.surface.locator(f'.ann-cell[data-image="{image_id}"]')
+
+    def grid_ids(self) -> list[int]:
+        """Pictures of the grid on screen, in order."""
+        return [
+            int(cell.get_attribute("data-image") or 0) for cell in self.surface.locator(".ann-cell").all()
+        ]
+
+    def in_mode(self, mode: str) -> Annotate:
+        """Wait until the surface is in a mode: image, blind or grid."""
+        expect(self.surface).to_have_attribute("data-mode", mode)
+        return self
 
     def wait_for_request(self, watch: Watch, ending: str) -> None:
         """Wait until a page of the test has had an answer to a request for this address."""

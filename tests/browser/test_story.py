@@ -50,8 +50,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """`annotator run` as a person starts it, with the default backbone and the worker."""
     data_dir = tmp_path_factory.mktemp("story") / "data"
     command = [sys.executable, "-m", "annotator", "run", "--data-dir", str(data_dir), "--port", "0"]
-    # No training by itself: the story presses the button.
-    environment = {**os.environ, "ANNOTATOR_RETRAIN_EVERY": "100000"}
+    # No training by itself: the story presses the button. Every question brings all categories of a picture.
+    environment = {**os.environ, "ANNOTATOR_RETRAIN_EVERY": "100000", "ANNOTATOR_RANDOM_SHARE": "0"}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )

@@ -199,7 +199,7 @@ def test_the_surface_fits_a_narrow_and_a_wide_window(annotate: Annotate) -> None
     for width, height in ((900, 700), (1280, 800), (2200, 1200)):
         annotate.page.set_viewport_size({"width": width, "height": height})
         expect(annotate.surface.locator(".ann-worker")).to_be_in_viewport(ratio=1)
-        for cut in (".ann-bar", ".ann-verdicts", ".ann-find", ".ann-walk"):
+        for cut in (".ann-bar", ".ann-panel .ann-verdicts", ".ann-find", ".ann-walk", ".ann-order"):
             assert annotate.surface.locator(cut).evaluate("(node) => node.scrollWidth <= node.clientWidth"), (
                 cut,
                 width,

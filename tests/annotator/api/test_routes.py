@@ -300,7 +300,7 @@ def test_the_deck_is_bounded_and_named(
 ) -> None:
     found = client.get(f"{base}/deck?limit=3").json()
     assert len(found["ids"]) == 3
-    assert set(found) == {"ids", "generation", "strategy", "note"}
+    assert set(found) >= {"ids", "generation", "strategy", "note"}
     for limit in ("0", "-1", "1000000", "1;drop"):
         assert client.get(f"{base}/deck", params={"limit": limit}).status_code == 422
 

@@ -143,8 +143,10 @@ def test_the_learn_page_lists_known_cells_of_every_category(
 ) -> None:
     answer(actions, project, make_picture, tmp_path)
     page = learn_page(actions, project.id, settings.data_dir)
-    assert page.categories == (("dog", 1, 0, 0, "–", "–"),)
+    assert page.categories == (("dog", 1, 0, 0, "–", "–", "–", "–", "–"),)
     assert page == learn_page(actions, project.id, settings.data_dir)
+    refused = learn_page(actions, project.id, settings.data_dir, precision=200)
+    assert "The wanted precision must lie between 1 and 99.9 %, not 200." in refused.status
 
 
 def test_the_export_page_links_both_downloads_with_the_totals(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -102,19 +100,16 @@ def view(number: int, name: str) -> CategoryView:
     )
 
 
-def test_categories_carry_what_the_manifest_measured(tmp_path: Path) -> None:
-    folder = tmp_path / GENERATION.folder
-    folder.mkdir(parents=True)
-    facts = {"categories": [{"id": 7, "name": "dog", "ap": 0.5, "heldout": 12}]}
-    (folder / "manifest.json").write_text(json.dumps(facts), encoding="utf-8")
-    measured = learning.measured_categories(tmp_path, GENERATION)
-    rows = learning.category_rows([view(7, "dog"), view(8, "cat")], measured)
-    assert rows == [["dog", 3, 5, 1, "50.0 %", "12"], ["cat", 3, 5, 1, "–", "–"]]
-
-
-def test_without_a_generation_nothing_is_measured(tmp_path: Path) -> None:
-    assert learning.measured_categories(tmp_path, None) == {}
-    assert learning.measured_categories(tmp_path, GENERATION) == {}
+def test_categories_carry_what_was_measured() -> None:
+    found = {"threshold": 0.6, "estimate": 0.97, "low": 0.952, "high": 0.99, "cells": 214}
+    none = {"threshold": None, "reason": "3 of 29 yes needed"}
+    facts = {7: {"ap": 0.5, "heldout": 12, "ece": 0.021, "thresholds": {"precision": found, "recall": none}}}
+    rows = learning.category_rows([view(7, "dog"), view(8, "cat")], facts)
+    assert rows[0][:7] == ["dog", 3, 5, 1, "50.0 %", "12", "2.1 %"]
+    assert rows[0][7] == "from 60.0 %: 97.0 % (95.2–99.0), 214 cells"
+    assert rows[0][8] == "– 3 of 29 yes needed"
+    assert rows[1] == ["cat", 3, 5, 1, "–", "–", "–", "–", "–"], "an older generation, or a new category"
+    assert len(learning.CATEGORY_HEADERS) == len(learning.CATEGORY_TYPES) == len(rows[0])
 
 
 def test_curves_become_two_plots_and_gaps_stay_gaps() -> None:

@@ -1,0 +1,210 @@
+"""From an order to pictures that can be shown, each with the cell that leads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sqlalchemy import Connection
+
+from annotator.errors import ArtifactDamaged
+from annotator.ordering import words
+from annotator.ordering.board import Chosen, in_turn
+from annotator.ordering.cells import Positions, best_of, scorer
+from annotator.ordering.pace import Pace
+from annotator.ordering.room import Room, Table
+from annotator.records import Image, ImageState
+from annotator.store import images
+from annotator.suggesting import Suggester
+from dsrb_core.calibration import sigmoid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """Everything about one request."""
+
+    conn: Connection
+    project_id: int
+    suggester: Suggester
+    room: Room
+    table: Table
+    names: dict[int, str]  # of the categories asked about
+    single: int | None  # the one category asked about
+    pace: Pace
+    most: int  # cells of a picture that are shown
+    generation_id: int | None
+    note: str  # what is damaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """One picture to ask about, and the cell that leads."""
+
+    image: Image
+    position: int
+    way: str  # how it was found: a strategy, or "interleaved", "nearby", "outside"
+    category_id: int | None
+    probability: float | None
+    opinions: tuple[float, float] | None  # probability by model and by neighbours alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One cell of the random stream."""
+
+    image: Image
+    position: int
+    category_id: int
+
+
+def way(desk: Desk, wished: str) -> str:
+    """The order that can be used in the place of the one wished for."""
+    learnt = desk.table.learnt
+    if wished == "random":
+        return wished
+    if wished != "diverse" and learnt is not None:
+        return "uncertain" if wished == "disagreement" and not learnt.has_votes else wished
+    if learnt is None and _nearby(desk) is not None:
+        return "nearby"
+    return "interleaved" if _diverse(desk) is None else "diverse"
+
+
+def pick(desk: Desk, used: str, limit: int, blind: Sequence[Drawn] = ()) -> list[Pick]:
+    """The first `limit` pictures that can be shown; the `blind` cells do not count as open."""
+    table = desk.table.withholding([(one.position, one.category_id) for one in blind])
+    if used in words.STRATEGIES and used != "diverse":
+        chosen, shown = _shown(desk, limit, lambda n: best(desk, table, used, n))
+    else:
+        order = _plain(desk, used)
+        chosen, shown = _shown(desk, limit, lambda n: in_turn(table.cells, order, n))
+    picks = _led(desk, table, used, chosen, shown)
+    if len(picks) < limit:  # pictures and categories that came later
+        skip = [one.position for one in picks]
+        spread = desk.room.interleaved()
+        more = limit - len(picks)
+        chosen, shown = _shown(desk, more, lambda n: in_turn(table.cells, spread, n, skip=skip))
+        picks += _led(desk, table, "outside", chosen, shown)
+    return picks
+
+
+def best(desk: Desk, table: Table, used: str, limit: int) -> Chosen:
+    """The `limit` best pictures by a strategy that scores cells."""
+    return desk.room.best(table, used, limit, pace=desk.pace, most=desk.most)
+
+
+def draw(desk: Desk, count: int) -> list[Drawn]:
+    """The next `count` cells of the random stream whose picture can be shown."""
+    found: list[Drawn] = []
+    ids = desk.table.cells.image_ids
+    stream = desk.room.stream.draw(desk.table.cells) if count else iter(())
+    while len(found) < count:
+        part = [cell for cell, _ in zip(stream, range(count), strict=False)]
+        if not part:
+            break
+        shown = images.many(desk.conn, [int(ids[position]) for position, _ in part])
+        found += [
+            Drawn(image=image, position=position, category_id=category_id)
+            for image, (position, category_id) in zip(shown, part, strict=True)
+            if image.state is ImageState.READY
+        ]
+    return found[:count]
+
+
+def why(desk: Desk, one: Pick) -> str:
+    """Why this picture is asked about, in a line."""
+    if one.category_id is None:
+        return words.PLAIN.get(one.way, words.OUTSIDE)
+    name = desk.names[one.category_id]
+    if one.probability is None:
+        return words.unlearnt(one.way, name)
+    return words.why(
+        "uncertain" if one.way == "outside" else one.way,
+        name,
+        one.probability,
+        positives=desk.table.cells.states.positives(one.category_id),
+        opinions=one.opinions,
+    )
+
+
+def _nearby(desk: Desk) -> Positions | None:
+    states = desk.table.cells.states
+    if desk.single is None or not states.positives(desk.single):
+        return None
+    features = desk.suggester.features(desk.conn, desk.project_id)
+    if features is None:
+        return None
+    try:
+        return desk.room.nearby(features).order(desk.conn, desk.table.cells, desk.single)
+    except ArtifactDamaged:
+        return None  # the suggestions of the next picture name the file
+
+
+def _diverse(desk: Desk) -> Positions | None:
+    try:
+        return desk.room.diverse(desk.conn, desk.suggester.features(desk.conn, desk.project_id))
+    except ArtifactDamaged:
+        return None
+
+
+def _plain(desk: Desk, used: str) -> Positions:
+    if used == "nearby" and (near := _nearby(desk)) is not None:
+        return near
+    order = _diverse(desk) if used == "diverse" else None
+    return desk.room.untouched_first(desk.room.interleaved() if order is None else order, desk.table.cells)
+
+
+def _shown(desk: Desk, limit: int, find: Callable[[int], Chosen]) -> tuple[Chosen, list[Image]]:
+    """The first `limit` of what `find(n)` finds, without those whose files cannot be shown."""
+    wanted = limit
+    while True:
+        chosen = find(wanted)
+        found = images.many(desk.conn, desk.table.cells.image_ids[chosen.positions].tolist())
+        ready = np.array([image.state is ImageState.READY for image in found], np.bool_)
+        if ready.sum() >= limit or len(found) < wanted:
+            kept = np.nonzero(ready)[0][:limit]
+            chosen = replace(chosen, positions=chosen.positions[kept], columns=chosen.columns[kept])
+            return chosen, [found[i] for i in kept.tolist()]
+        wanted *= 2
+
+
+def _led(desk: Desk, table: Table, used: str, chosen: Chosen, shown: Sequence[Image]) -> list[Pick]:
+    """The pictures with the cell that leads each, and what the generation says of it."""
+    learnt, cells, columns = table.learnt, table.cells, chosen.columns
+    if learnt is not None and used != "random":
+        cells = table.known
+        if used in ("diverse", "outside"):  # these orders are of pictures: the least sure cell leads
+            scores = scorer("uncertain", cells, learnt, ())(chosen.positions)
+            columns = best_of(cells, chosen.positions, scores, cells.open(chosen.positions)).columns
+    leads = [desk.single if column < 0 else cells.category_ids[column] for column in columns.tolist()]
+    p, opinions = _said(table, chosen.positions, leads, both=used == "disagreement")
+    return [
+        Pick(
+            image=image,
+            position=int(chosen.positions[i]),
+            way=used,
+            category_id=leads[i],
+            probability=p[i],
+            opinions=opinions[i],
+        )
+        for i, image in enumerate(shown)
+    ]
+
+
+def _said(
+    table: Table, positions: Positions, leads: Sequence[int | None], *, both: bool
+) -> tuple[list[float | None], list[tuple[float, float] | None]]:
+    """Probability of each leading cell, and what model and neighbours say apart; None where nothing is."""
+    learnt, known = table.learnt, {c: column for column, c in enumerate(table.known.category_ids)}
+    if learnt is None or not len(positions):
+        return [None] * len(positions), [None] * len(positions)
+    columns = np.array([-1 if lead is None else known.get(lead, -1) for lead in leads], np.int64)
+    at = np.arange(len(positions)), np.maximum(columns, 0)
+    p = np.where(columns >= 0, learnt.probabilities(positions)[at], np.nan)
+    said = [None if np.isnan(one) else float(one) for one in p]
+    if not both:
+        return said, [None] * len(positions)
+    model, votes = (sigmoid(one[at]).tolist() for one in learnt.opinions(positions))
+    return said, [
+        None if one is None else pair for one, pair in zip(said, zip(model, votes, strict=True), strict=True)
+    ]
