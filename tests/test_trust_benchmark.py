@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from benchmarks import trust, trust_method, trust_service
-from benchmarks.trust_method import Trained, calibration, precision, recall
+from benchmarks.trust_method import Problem, Trained, calibration, precision, recall, train
+from dsrb_core.config import TrainConfig
+from dsrb_core.labels import hide_labels
+from tests.references import localised
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = {
@@ -62,6 +65,16 @@ def test_a_wrong_option_is_one_sentence(
     with pytest.raises(SystemExit) as stopped:
         program.main()
     assert stopped.value.code == 2 and sentence in capsys.readouterr().err
+
+
+def test_the_floor_alone_is_trained_and_suggests_for_every_picture() -> None:
+    source, labels, _ = localised(60, categories=3, dim=16, side=2)
+    problem = Problem(source, labels, ["a", "b", "c"], np.arange(40), np.arange(40, 60))
+    partial = hide_labels(labels[:40], 0.5, seed=0)
+    trained = train(problem, partial, TrainConfig(), floor=True)
+    assert trained.gate == 0 and trained.suggested.shape == trained.logits.shape == (60, 3)
+    assert trained.instances.shape[:2] == (60, 3) and np.isfinite(trained.instances).all()
+    assert not np.allclose(trained.suggested, trained.logits), "neighbours and calibration say something"
 
 
 def test_calibration_counts_labelled_cells_of_large_categories() -> None:

@@ -72,14 +72,16 @@ def test_the_next_picture_knows_the_answer_and_so_does_one_walked_back_to(
     alike.wait_for_request(watch, f"/images/{following}")
     category = alike.focused()
     before = expected(alike.site, alike.project_id, following)[category]
-    alike.press("y").saved()
+    with alike.page.expect_response("**/decisions"):
+        alike.press("y")
     after = expected(alike.site, alike.project_id, following)[category]
     assert after != before
     alike.jump_to(following)
     expect(alike.percent(category)).to_have_text(after)
     other = next(name for name in alike.names() if name != category)
     alike.row(other).click()
-    alike.press("n").saved()
+    with alike.page.expect_response("**/decisions"):
+        alike.press("n")
     alike.jump_to(first)
     expect(alike.percent(other)).to_have_text(expected(alike.site, alike.project_id, first)[other])
 
