@@ -9,7 +9,7 @@ from annotator.ordering.strategies import PRECISION
 
 RARE = 20  # known positives up to which a category is called rare
 STRATEGIES = {
-    "value": "worth most per second of your time",
+    "value": "worth most per second",
     "likely": "most likely yes first",
     "uncertain": "most uncertain first",
     "random": "at random",
@@ -81,7 +81,7 @@ def grid_proposal(grid: BestGrid, category_id: int, name: str, pace: Pace) -> Pr
         cells=grid.cells,
         seconds=grid.seconds,
         words=f"Grid of {grid.cells} × {name}: about {_seconds(grid.seconds, 'grid' in pace.measured)}, "
-        f"{_answers(grid.cells)}, of them about {grid.expected:.0f} yes by the model's estimate",
+        f"about {grid.expected:.0f} yes expected",
     )
 
 

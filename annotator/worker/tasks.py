@@ -201,11 +201,14 @@ def curve_point(report: EpochReport) -> dict[str, Any] | None:
     """One epoch as the page plots it; None for a report that is no epoch of the training."""
     if report.stage not in ("checking", "learning"):
         return None
+    counted = dict(report.losses)
+    if DSRBConfig().contrastive_weight == 0:
+        counted.pop("contrastive", None)  # measured, but no part of what is minimised
     return {
         "stage": report.stage,
         "epoch": report.epoch,
-        "loss": sum(report.losses.values()),
-        "losses": report.losses,
+        "loss": sum(counted.values()),
+        "losses": counted,
         "heldout_map": report.heldout_map,
         "floor_map": report.floor_map,
     }
