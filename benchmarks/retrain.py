@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script's own folder is on the path, the repository is not
 
+from benchmarks.photographs import photographs  # noqa: E402
 from dsrb_core.config import DSRBConfig, TrainConfig  # noqa: E402
-from dsrb_core.datasets import load_dataset  # noqa: E402
 from dsrb_core.labels import Labels, hide_labels  # noqa: E402
 from dsrb_core.method import Rows, Subset  # noqa: E402
 from dsrb_core.methods import method  # noqa: E402
 from dsrb_core.metrics import mean_average_precision  # noqa: E402
 from dsrb_core.neighbour_methods import Array, Learnt, suggested  # noqa: E402
-from dsrb_core.protocol import features_of  # noqa: E402
 from dsrb_core.tokens import MapSource  # noqa: E402
 from dsrb_core.trainer import FitResult, fit  # noqa: E402
 
@@ -126,14 +124,7 @@ def _drawn() -> Problem:
 
 
 def _photographs(folder: Path, cache: Path | None, images: int) -> Problem:
-    dataset = load_dataset(folder)
-    where = cache or Path(tempfile.gettempdir()) / "dsrb-features"
-    where.mkdir(parents=True, exist_ok=True)
-
-    def show(done: int, total: int) -> None:
-        print(f"\rfeatures {done}/{total}", end="\n" if done == total else "", flush=True)
-
-    source, _ = features_of(dataset, "lite0-320", where, on_progress=show)
+    dataset, source = photographs(folder, cache)
     return Problem(source, dataset.labels, dataset.train[:images], dataset.test)
 
 

@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
 
 MIN_PRIOR = 1e-4
+SHRINKAGE = 100.0
+"""Held-out cells that the pooled curve counts for against a category's own (docs/results.md, Trust)."""
 LIMIT = 30.0
 """Logits are held within +-30: beyond, a probability is 0 or 1 in every use."""
 
@@ -182,7 +184,7 @@ def fit_combiner(
     temperature: float = 0.1,
     strength: float = 1.0,
     k: int = 20,
-    shrinkage: float = 20.0,
+    shrinkage: float = SHRINKAGE,
 ) -> Combiner:
     """Fit on M held-out decided cells: logits, neighbour logits (NaN or None: none), labels +-1, columns.
 
