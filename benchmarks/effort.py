@@ -37,12 +37,22 @@ from rich.progress import Progress
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script's own folder is on the path, the repository is not
 
-from benchmarks.effort_loop import ABLATIONS, WAYS, Point, Problem, Run, Way, play  # noqa: E402
+from benchmarks.effort_loop import (  # noqa: E402
+    ABLATIONS,
+    WAYS,
+    Point,
+    Problem,
+    Run,
+    Way,
+    play,
+    sorted_by_a_full_model,
+)
 from benchmarks.photographs import photographs  # noqa: E402
 from dsrb_core.plot import Panel, line_chart  # noqa: E402
 from dsrb_core.plot import Point as Mark  # noqa: E402
 
 RECALLS = (0.90, 0.95, 0.99)
+BOUNDS = (0.70, 0.80, 0.85, 0.90, 0.95)
 PRECISION = 0.95
 OURS, EXHAUSTIVE = "ours", "exhaustive"
 
@@ -64,6 +74,12 @@ def main() -> None:
                 runs.append(_played(problem, way, seed, options))
                 progress.advance(task)
     cells = problem.truth.size
+    if options.bound:
+        bound = sorted_by_a_full_model(problem, BOUNDS, seed=seeds[-1])
+        ours = [_mean(runs, OURS, share) for share in BOUNDS]
+        print("share of positives: " + " / ".join(f"{share:.0%}" for share in BOUNDS))
+        print("sorted by a model of all other labels: " + " / ".join(f"{one:.1%}" for one in bound))
+        print("ours: " + " / ".join("–" if one is None else f"{one / cells:.1%}" for one in ours))
     print(_table(runs, [way.name for way in ways], cells))
     (options.out / "effort.png").write_bytes(_plot(runs, [way.name for way in ways], cells))
     print(f"Curves: {options.out / 'effort.png'}")
@@ -222,6 +238,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--most", type=float, default=1.0, help="share of cells at which a run ends")
     parser.add_argument("--ways", default="", help="names, separated by ; (default: all)")
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--bound", action="store_true", help="also sort by a model of all other labels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, help="features; default: a folder for temporary files")
     parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "annotator-effort")
