@@ -5,9 +5,9 @@
 
 DIR is any set that `python -m dsrb_core bench` reads; features (`lite0-320`) are extracted before the clock
 starts. Cold is a run from nothing: maps read, floor, check, residual, prediction of every picture,
-propagation, neighbours, calibration. Warm is the same after 100 new decisions, started from the cold model,
-whose gate and held-out cells it takes over. `--quick` draws 300 small maps instead of reading a folder. The
-last line is `RESULT {json}`:
+propagation, neighbours, context, calibration. Warm is the same after 100 new decisions, started from the cold
+model, whose gate and held-out cells it takes over. `--quick` draws 300 small maps instead of reading a
+folder. The last line is `RESULT {json}`:
 
     cold_s, warm_s, linear_s         seconds of the two runs and of the plain logistic regression
     map_cold, map_warm, map_linear   mAP (0..1) on the test pictures
@@ -103,7 +103,9 @@ def _run(
         earlier=None if warm is None else warm.holdout,
     )
     rows = np.concatenate([problem.train, problem.test])
-    logits = suggested(Learnt.of(result), Subset(problem.source, rows), labels, training=training)
+    logits = suggested(
+        Learnt.of(result), Subset(problem.source, rows), labels, training=training, context=True
+    )
     return logits, result, time.perf_counter() - began
 
 

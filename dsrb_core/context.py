@@ -58,10 +58,13 @@ def fit_context(
         return None
     felt, offset = torch.from_numpy(surprise(logits, labels)), torch.from_numpy(logits.astype(np.float32))
     target, part = torch.from_numpy(labels), torch.from_numpy(parts)
-    best, chosen = 0.0, None
+    best, before, chosen = 0.0, float("-inf"), None
     for value in sorted(l2, reverse=True):
         heard = _left_out(felt, offset, target, part, value)
         gain = _sure_gain(offset, heard, target)
+        if gain < before:
+            break  # it rises and then falls as the weights get freer
+        before = gain
         if gain > best:
             best, chosen = gain, (value, heard)
     if chosen is None:
