@@ -60,7 +60,7 @@ class Board:
             self._scored(cells, np.arange(start, min(start + ROWS, self._count)))
             for start in range(0, self._count, ROWS)
         ]
-        width = min(most, len(cells.category_ids))
+        width = 1 if most == 1 else min(most, len(cells.category_ids))
         self._base = np.concatenate([base for base, _ in parts] or [np.empty((0, width), np.float32)])
         self._ties = np.concatenate([best.ties for _, best in parts] or [np.empty(0, np.uint64)])
 

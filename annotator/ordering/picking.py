@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from annotator.errors import ArtifactDamaged
 from annotator.ordering import words
 from annotator.ordering.board import Chosen, in_turn
-from annotator.ordering.cells import Positions, best_of, scorer
+from annotator.ordering.cells import Cells, Positions, best_of, scorer
 from annotator.ordering.pace import Pace
 from annotator.ordering.room import Room, Table
 from annotator.records import Image, ImageState
@@ -29,6 +29,7 @@ class Desk:
     suggester: Suggester
     room: Room
     table: Table
+    everything: Cells  # the cells of all active categories
     names: dict[int, str]  # of the categories asked about
     single: int | None  # the one category asked about
     pace: Pace
@@ -93,20 +94,20 @@ def best(desk: Desk, table: Table, used: str, limit: int) -> Chosen:
     return desk.room.best(table, used, limit, pace=desk.pace, most=desk.most)
 
 
-def draw(desk: Desk, count: int) -> list[Drawn]:
-    """The next `count` cells of the random stream whose picture can be shown."""
+def draw(desk: Desk, cells: Cells, count: int) -> list[Drawn]:
+    """The next `count` cells of the random stream whose picture can be shown; `cells` of all categories."""
     found: list[Drawn] = []
-    ids = desk.table.cells.image_ids
-    stream = desk.room.stream.draw(desk.table.cells) if count else iter(())
+    ids = cells.image_ids
+    stream = desk.room.stream.draw(cells) if count else iter(())
     while len(found) < count:
         part = [cell for cell, _ in zip(stream, range(count), strict=False)]
         if not part:
             break
-        shown = images.many(desk.conn, [int(ids[position]) for position, _ in part])
+        shown = _ready(desk.conn, [int(ids[position]) for position, _ in part])
         found += [
             Drawn(image=image, position=position, category_id=category_id)
             for image, (position, category_id) in zip(shown, part, strict=True)
-            if image.state is ImageState.READY
+            if image is not None
         ]
     return found[:count]
 
@@ -159,13 +160,20 @@ def _shown(desk: Desk, limit: int, find: Callable[[int], Chosen]) -> tuple[Chose
     wanted = limit
     while True:
         chosen = find(wanted)
-        found = images.many(desk.conn, desk.table.cells.image_ids[chosen.positions].tolist())
-        ready = np.array([image.state is ImageState.READY for image in found], np.bool_)
-        if ready.sum() >= limit or len(found) < wanted:
-            kept = np.nonzero(ready)[0][:limit]
+        found = _ready(desk.conn, desk.table.cells.image_ids[chosen.positions].tolist())
+        ready = [(place, image) for place, image in enumerate(found) if image is not None]
+        if len(ready) >= limit or len(found) < wanted:
+            kept = np.array([place for place, _ in ready[:limit]], np.int64)
             chosen = replace(chosen, positions=chosen.positions[kept], columns=chosen.columns[kept])
-            return chosen, [found[i] for i in kept.tolist()]
+            return chosen, [image for _, image in ready[:limit]]
         wanted *= 2
+
+
+def _ready(conn: Connection, image_ids: Sequence[int]) -> list[Image | None]:
+    """The pictures; None for one that cannot be shown, or came after the moment this request sees."""
+    there = images.there(conn, image_ids)
+    found = [there.get(image_id) for image_id in image_ids]
+    return [None if image is None or image.state is not ImageState.READY else image for image in found]
 
 
 def _led(desk: Desk, table: Table, used: str, chosen: Chosen, shown: Sequence[Image]) -> list[Pick]:

@@ -115,6 +115,8 @@ def best_picture(cells: Cells, learnt: Learnt, chosen: Chosen, pace: Pace, most:
     first = chosen.positions[:1]
     p = learnt.probabilities(first)[0][cells.open(first)[0]]
     cost = strategies.expected_cost(p)
+    if not len(cost):
+        return None  # answered since it was chosen
     order = np.argsort(-cost, kind="stable")[:most]
     seconds = pace.opening + pace.cell * np.arange(1, len(order) + 1)
     rate = np.cumsum(cost[order]) / seconds

@@ -19,6 +19,7 @@ from annotator.ordering.pace import Pace, measure
 from annotator.ordering.proposals import GridValues
 from annotator.ordering.stream import RandomStream
 from annotator.ordering.ties import cell_hash
+from annotator.records import ImageState
 from annotator.store import decisions, images
 from annotator.store.decisions import GivenAnswer
 from annotator.suggesting import LoadedGeneration, PooledFeatures, ProjectStates
@@ -26,6 +27,7 @@ from annotator.suggesting import LoadedGeneration, PooledFeatures, ProjectStates
 BOARDS = 12  # orders kept of a project
 ANSWERS = 2000  # newest answers that pace and random stream look at
 _PACE_AFTER = 10  # answers given since, after which the pace is measured anew
+_LAST = 8  # pictures that tell whether the worker is through
 _GROWTH = 1.25  # pictures more, from which on a diverse order is made anew
 
 
@@ -100,10 +102,11 @@ class Room:
 
     def answers(self, conn: Connection, states: ProjectStates) -> list[GivenAnswer]:
         """The newest answers, newest first; only those that are new are read."""
-        if self._answered < states.seq:
+        if self._answered < states.seq:  # which may be of a later moment than this connection sees
+            head = decisions.head_seq(conn, self._project_id)
             new = decisions.given(conn, self._project_id, after=self._answered, limit=ANSWERS)
             self._answers = (new + self._answers)[:ANSWERS]
-            self._answered = states.seq
+            self._answered = max(self._answered, head)
         return self._answers
 
     def pace(self, conn: Connection, states: ProjectStates, user_id: int | None) -> Pace:
@@ -174,19 +177,27 @@ class Room:
         made = self._diverse
         if made is None or made[0] is not features or count > _GROWTH * len(made[1]):
             sample = self._sample()
-            # The worker reads pictures in order, so the last one tells at little cost whether it is through.
-            if not features.of(conn, [int(self._ids[sample[-1]])])[0]:
+            # The worker reads pictures in order, so the last ones tell at little cost whether it is through.
+            if not self._all_read(conn, features, sample[-_LAST:]):
                 return None
-            points = []
+            points, read = [], []
             for start in range(0, len(sample), ROWS):
-                part = self._ids[sample[start : start + ROWS]].tolist()
-                present, vectors = features.of(conn, part)
-                if len(present) < len(part):
+                part = sample[start : start + ROWS]
+                if not self._all_read(conn, features, part):
                     return None
+                present, vectors = features.of(conn, self._ids[part].tolist())
                 points.append(cold.projected(vectors, seed=self._seed))
-            picks = sample[cold.k_means_plus_plus(np.concatenate(points), seed=self._seed)]
-            made = self._diverse = features, cold.then_rest(picks, count)
+                read.append(part[np.isin(self._ids[part], present)])
+            picks = cold.k_means_plus_plus(np.concatenate(points), seed=self._seed)
+            made = self._diverse = features, cold.then_rest(np.concatenate(read)[picks], count)
         return np.concatenate([made[1], np.arange(len(made[1]), count)])
+
+    def _all_read(self, conn: Connection, features: PooledFeatures, positions: Positions) -> bool:
+        """Whether no picture still waits for its features; one that cannot be shown does not wait."""
+        part = self._ids[positions]
+        absent = part[~np.isin(part, features.of(conn, part.tolist())[0])].tolist()
+        there = images.there(conn, absent)
+        return all(i in there and there[i].state is not ImageState.READY for i in absent)
 
     def interleaved(self) -> Positions:
         """Positions of all pictures, spread over the order of import."""

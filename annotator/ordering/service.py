@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sqlalchemy import Connection
@@ -12,7 +13,7 @@ from annotator.errors import BadInput, NotFound
 from annotator.ordering import picking, words
 from annotator.ordering.board import in_turn
 from annotator.ordering.pace import questions_since_blind
-from annotator.ordering.picking import Desk
+from annotator.ordering.picking import Desk, Pick
 from annotator.ordering.proposals import best_picture
 from annotator.ordering.records import Grid, GridCell, Ordered, Proposal, Question
 from annotator.ordering.room import Room
@@ -20,6 +21,8 @@ from annotator.ordering.stream import places_of_blind
 from annotator.settings import Settings
 from annotator.store import categories
 from annotator.suggesting import Suggester
+
+UPCOMING = 500  # questions of a deck of the usual length
 
 
 class Ordering:
@@ -79,7 +82,7 @@ class Ordering:
         with room.lock:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
-            picks = picking.pick(desk, used, limit)
+            picks = self._of_one(desk, used, limit, user_id)
         name = desk.names[category_id]
         return Grid(
             category_id=category_id,
@@ -100,18 +103,21 @@ class Ordering:
         self, conn: Connection, room: Room, project_id: int, category_id: int | None, user_id: int | None
     ) -> Desk:
         names = {one.id: one.name for one in categories.list_active(conn, project_id)}
+        every = list(names)
         if category_id is not None:
             if category_id not in names:
                 raise NotFound(f"There is no active category {category_id} in project {project_id}.")
             names = {category_id: names[category_id]}
         states = self._suggester.states(conn, project_id)
         generation, problem = self._suggester.generation(conn, project_id)
+        table = room.table(conn, states, generation, list(names))
         return Desk(
             conn=conn,
             project_id=project_id,
             suggester=self._suggester,
             room=room,
-            table=room.table(conn, states, generation, list(names)),
+            table=table,
+            everything=replace(table.cells, category_ids=tuple(every)),
             names=names,
             single=category_id,
             pace=room.pace(conn, states, user_id),
@@ -122,25 +128,46 @@ class Ordering:
 
     def _questions(self, desk: Desk, used: str, limit: int, user_id: int | None) -> list[Question]:
         """Pictures, and among them the blind ones that are due; no cell stands for both."""
-        share = 0.0 if desk.single is not None else self._settings.random_share
-        answers = desk.room.answers(desk.conn, desk.table.cells.states)
-        since = questions_since_blind(answers, user_id)
+        if desk.single is not None:
+            return [_asked(desk, one) for one in self._of_one(desk, used, limit, user_id)]
+        share, since = self._settings.random_share, _since_blind(desk, user_id)
         places = places_of_blind(share, since=since, total=limit)
-        blind = picking.draw(desk, len(places))
+        blind = picking.draw(desk, desk.everything, len(places))
         picks = picking.pick(desk, used, limit - len(blind), blind)
         if blind and len(picks) + len(blind) < limit:  # few are left: the share is one of these
             total = len(picking.pick(desk, used, limit))
             blind = blind[: len(places_of_blind(share, since=since, total=total))]
             picks = picking.pick(desk, used, limit - len(blind), blind)
-        pictures = [
-            Question(image_id=one.image.id, category_id=one.category_id, why=picking.why(desk, one))
-            for one in picks
-        ]
+        pictures = [_asked(desk, one) for one in picks]
         drawn = [
             Question(image_id=one.image.id, category_id=one.category_id, why=words.BLIND, blind=True)
             for one in blind
         ]
         return merged(pictures, drawn, places)
+
+    def _of_one(self, desk: Desk, used: str, limit: int, user_id: int | None) -> list[Pick]:
+        """Cells of the one category; those that a deck would soon ask blind come last.
+
+        Here their probability is shown beside them, and who has seen it is no blind judge any more.
+        """
+        total = min(UPCOMING, len(desk.everything.image_ids))
+        places = places_of_blind(self._settings.random_share, since=_since_blind(desk, user_id), total=total)
+        due = picking.draw(desk, desk.everything, len(places))
+        mine = [one for one in due if one.category_id == desk.single]
+        picks = picking.pick(desk, used, limit, mine)
+        if mine and len(picks) < limit:
+            waiting = {one.position for one in mine}
+            last = picking.pick(desk, used, len(picks) + len(mine))
+            picks += [one for one in last if one.position in waiting][: limit - len(picks)]
+        return picks
+
+
+def _since_blind(desk: Desk, user_id: int | None) -> int:
+    return questions_since_blind(desk.room.answers(desk.conn, desk.everything.states), user_id)
+
+
+def _asked(desk: Desk, one: Pick) -> Question:
+    return Question(image_id=one.image.id, category_id=one.category_id, why=picking.why(desk, one))
 
 
 def merged(pictures: Sequence[Question], blind: Sequence[Question], places: Sequence[int]) -> list[Question]:

@@ -29,6 +29,7 @@ _LABEL_COLUMNS = (
     _LABEL.score,
 )
 _WORDS = {CellState.POSITIVE: "positive", CellState.NEGATIVE: "negative", CellState.UNSURE: "unsure"}
+BLIND = "blind"  # the mode of a question without a suggestion
 Cell = tuple[int, int]
 
 
@@ -174,6 +175,11 @@ def _check_values(decision: NewDecision) -> None:
         raise BadInput(f"{decision.state!r} is not a state of a cell.")
     if decision.score is not None and not math.isfinite(decision.score):
         raise BadInput(f"The score {decision.score} shown for image {decision.image_id} is not a number.")
+    if decision.score is not None and (decision.random_stream or decision.mode == BLIND):
+        raise BadInput(
+            f"Image {decision.image_id} was asked without a suggestion, so its answer cannot carry the score "
+            f"{decision.score:g}."
+        )
     if not 1 <= len(decision.mode) <= 40:
         raise BadInput(f'The mode "{decision.mode[:40]}" must have 1 to 40 characters.')
     for name, value in (("shown_ms", decision.shown_ms), ("generation_id", decision.generation_id)):

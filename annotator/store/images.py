@@ -65,25 +65,28 @@ def get(c: Connection, image_id: int) -> Image:
 
 def many(c: Connection, image_ids: Sequence[int]) -> list[Image]:
     """Images in the order of `image_ids`; NotFound names the first that is missing."""
-    found: dict[int, Image] = {}
-    for part in chunks([known_id(value, "image") for value in image_ids]):
-        for row in c.execute(select(*_COLUMNS).where(_TABLE.id.in_(part))):
-            found[row.id] = _image(row)
+    found = there(c, image_ids)
     missing = next((value for value in image_ids if value not in found), None)
     if missing is not None:
         raise NotFound(f"There is no image {missing}.")
     return [found[value] for value in image_ids]
 
 
+def there(c: Connection, image_ids: Sequence[int]) -> dict[int, Image]:
+    """Those of `image_ids` that this connection sees, by id: one that began earlier sees less."""
+    found: dict[int, Image] = {}
+    for part in chunks([known_id(value, "image") for value in image_ids]):
+        for row in c.execute(select(*_COLUMNS).where(_TABLE.id.in_(part))):
+            found[row.id] = _image(row)
+    return found
+
+
 def digests(c: Connection, image_ids: Sequence[int]) -> dict[int, str]:
-    """Image id to SHA-256 of the original bytes; NotFound names the first that is missing."""
+    """Image id to SHA-256 of the original bytes, of those that this connection sees."""
     found: dict[int, str] = {}
     for part in chunks([known_id(value, "image") for value in image_ids]):
         for key, sha256 in c.execute(select(_TABLE.id, _TABLE.sha256).where(_TABLE.id.in_(part))):
             found[key] = sha256
-    missing = next((value for value in image_ids if value not in found), None)
-    if missing is not None:
-        raise NotFound(f"There is no image {missing}.")
     return found
 
 

@@ -59,10 +59,11 @@ class PooledFeatures:
         found = images.digests(conn, unseen) if unseen else {}
         with self._lock:
             self._keys.update(found)
-            if any(self._keys[image_id] not in self._cache for image_id in image_ids):
+            keys = [(image_id, self._keys.get(image_id, "")) for image_id in image_ids]
+            if any(key not in self._cache for _, key in keys):
                 with _named():
                     self._cache.refresh()
-            present = [image_id for image_id in image_ids if self._keys[image_id] in self._cache]
+            present = [image_id for image_id, key in keys if key in self._cache]
             vectors = self._cache.pooled([self._keys[image_id] for image_id in present])
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return present, (vectors / np.maximum(norms, 1e-12)).astype(np.float32)

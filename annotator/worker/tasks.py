@@ -182,6 +182,7 @@ def only(frozen: Frozen, present: np.ndarray) -> Frozen:
         frozen,
         image_ids=frozen.image_ids[rows],
         labels=frozen.labels[rows],
+        by_strategy=frozen.by_strategy[rows],
         keys=[frozen.keys[row] for row in rows],
         paths=[frozen.paths[row] for row in rows],
     )

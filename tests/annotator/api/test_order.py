@@ -131,3 +131,22 @@ def test_answers_keep_how_they_were_asked_and_can_be_undone(
         assert newest.takes_back
         assert decisions.given(c, project.id, after=1, limit=9) == [newest]
         assert decisions.given(c, project.id, after=0, limit=1) == [newest]
+
+
+def test_a_blind_answer_with_a_score_is_refused(
+    client: TestClient, base: str, pictures: list[Image], cat: Category
+) -> None:
+    body = {
+        "op_id": "operation-1",
+        "image_id": pictures[0].id,
+        "category_id": cat.id,
+        "state": "positive",
+        "mode": "blind",
+        "random_stream": True,
+        "score": 0.5,
+    }
+    answer = client.post(f"{base}/decisions", json={"decisions": [body]})
+    assert answer.status_code == 422
+    assert "without a suggestion" in answer.json()["error"]["message"]
+    del body["score"]
+    assert client.post(f"{base}/decisions", json={"decisions": [body]}).status_code == 200

@@ -129,6 +129,26 @@ def test_a_blind_cell_does_not_lead_its_picture(make_desk: MakeDesk) -> None:
     assert not drawn & led
 
 
+def test_a_cell_that_will_be_asked_blind_comes_last_among_those_of_its_category(make_desk: MakeDesk) -> None:
+    desk = make_desk(80)
+    p = np.full((80, 3), 0.3)
+    desk.decide(*[(0, k, 1) for k in range(3)])
+    due = blind(desk, 80)
+    assert len(due) == 4
+    columns = [category.id for category in desk.categories]
+    for image_id, category_id in due:
+        p[desk.ids.index(image_id), columns.index(category_id)] = 0.9  # else it would be among the first
+    build(desk.store, desk.project, logits=np.log(p / (1 - p)), with_instances=False)
+    for column, category_id in enumerate(columns):
+        mine = {image for image, category in due if category == category_id}
+        shown = {cell.image_id for cell in desk.grid(column, 36).cells}
+        asked = {q.image_id for q in desk.deck(36, category_id=category_id).questions}
+        assert len(shown) == len(asked) == 36 and not (shown | asked) & mine
+        everything = [cell.image_id for cell in desk.grid(column, 100).cells]
+        assert sorted(everything) == desk.ids[1:]
+        assert set(everything[len(everything) - len(mine) :]) == mine
+
+
 def test_the_draw_is_uniform_over_unknown_cells() -> None:
     """Chi-square over 20 categories and 20 groups of pictures, one seed; the 0.999 quantile of 19 is 43.8."""
     cells = Cells(

@@ -63,7 +63,6 @@ def test_a_decision_keeps_everything_that_was_on_screen(store: Store, project: P
         shown_ms=812,
         generation_id=7,
         score=0.25,
-        random_stream=True,
         undo_of="before",
     )
     answer = record(store, project, sent, now=99)[0]
@@ -84,12 +83,24 @@ def test_a_decision_keeps_everything_that_was_on_screen(store: Store, project: P
         "shown_ms": 812,
         "generation_id": 7,
         "score": 0.25,
-        "random_stream": 1,
+        "random_stream": 0,
         "undo_of": "before",
         "decided_at": 99,
     }
     assert (label.state, label.source, label.user_id, label.seq) == (UNSURE, Source.GROUP, 1, 1)
     assert (label.decided_at, label.generation_id, label.score) == (99, 7, 0.25)
+
+
+@pytest.mark.parametrize("blind", [{"random_stream": True}, {"mode": "blind"}])
+def test_a_blind_answer_has_seen_no_score(
+    store: Store, project: Project, cells: Any, blind: dict[str, Any]
+) -> None:
+    (image, *_), (dog, _) = cells
+    with pytest.raises(BadInput, match=r"asked without a suggestion.*score 0\.25"):
+        record(store, project, new(image.id, dog.id, POSITIVE, "op", score=0.25, **blind))
+    assert states(store, [image.id]) == {}
+    record(store, project, new(image.id, dog.id, POSITIVE, "op", **blind))
+    assert states(store, [image.id]) == {(image.id, dog.id): POSITIVE}
 
 
 def test_undo_is_a_decision_with_the_state_before(store: Store, project: Project, cells: Any) -> None:

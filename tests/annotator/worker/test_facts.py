@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from annotator.records import Snapshot
+from annotator.snapshotting import Frozen
 from annotator.worker.asking import held_out_weights
 from annotator.worker.facts import category_facts, metrics
+from annotator.worker.tasks import only
 from dsrb_core.calibration import expected_calibration_error
 from dsrb_core.reliability import Judged
 from dsrb_core.reports import Holdout
@@ -104,3 +108,21 @@ def test_without_a_held_out_or_an_unknown_cell_there_is_nothing_to_weigh() -> No
     labels = np.ones((3, 2), np.int8)
     logits = np.zeros((3, 2), np.float16)
     assert held_out_weights(snapshot(labels > 0, labels), empty, logits).shape == (0,)
+
+
+def test_pictures_without_features_leave_with_how_their_cells_were_asked() -> None:
+    labels = np.ones((4, 2), np.int8)
+    by_strategy = np.array([[True, False], [False, False], [False, True], [True, True]])
+    frozen = Frozen(
+        snapshot=Snapshot(id=1, project_id=1, up_to_seq=0, digest="", counts={}, created_at=0),
+        image_ids=np.arange(4),
+        category_ids=np.arange(2),
+        labels=labels,
+        by_strategy=by_strategy,
+        keys=list("abcd"),
+        paths=[Path(name) for name in "abcd"],
+        categories=(),
+    )
+    kept = only(frozen, np.array([False, True, True, False]))
+    assert kept.keys == ["b", "c"]
+    assert kept.by_strategy.tolist() == [[False, False], [False, True]]
