@@ -12,6 +12,7 @@ from annotator.ordering import strategies
 from annotator.ordering.cold import k_means_plus_plus, projected
 from annotator.ordering.pace import Pace
 from annotator.ordering.turns import Turns
+from dsrb_core.calibration import sigmoid
 from dsrb_core.config import TrainConfig
 from dsrb_core.labels import Labels
 from dsrb_core.methods import method
@@ -120,7 +121,7 @@ def play(problem: Problem, way: Way, *, seed: int, growth: float, most: float) -
         clock.give(batch, truth.shape[1])
         known.ravel()[batch] = True
         logits = _scores(problem, known, way.model, seed)
-        p = np.asarray(0.5 * (1 + np.tanh(0.5 * logits[problem.asked])), np.float32)
+        p = sigmoid(logits[problem.asked]).astype(np.float32)
         yield _point(problem, known, p, logits, clock)
         if known.sum() >= most * truth.size or (truth & known).sum() >= 0.995 * truth.sum():
             return

@@ -17,6 +17,7 @@ from dsrb_core.labels import Labels
 from dsrb_core.method import Rows, Subset
 from dsrb_core.neighbour_methods import INSTANCE_DIM, Learnt, floor_alone, suggested
 from dsrb_core.predictor import predict
+from dsrb_core.splits import evenly
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import fit
 
@@ -171,7 +172,7 @@ def recall(instances: Instances, *, size: int, columns: int, seed: int) -> float
     if size <= INSTANCE_FLAT_LIMIT:
         raise ValueError(f"{size} vectors are searched exactly; give more than {INSTANCE_FLAT_LIMIT}.")
     rng = np.random.default_rng([seed, 3])
-    chosen = np.unique(np.linspace(0, instances.shape[1] - 1, columns).astype(np.int64))
+    chosen = evenly(instances.shape[1], columns)
     return min(
         _recall(_unit(instances[:, column].astype(np.float32)), size, rng) for column in chosen.tolist()
     )

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from dsrb_core.baselines import Objective, minimise
 from dsrb_core.labels import Labels
 from dsrb_core.reports import Folds, Holdout
+from dsrb_core.splits import evenly
 from dsrb_core.surprise import surprise
 
 Array = npt.NDArray[np.float32]
@@ -80,7 +81,7 @@ def fold_context(folds: Folds, labels: Labels) -> Context | None:
     """
     known = labels[folds.rows]
     count = min(len(known), max(1, _CELLS // labels.shape[1]))
-    used = np.unique(np.linspace(0, max(0, len(known) - 1), count).astype(np.int64))
+    used = evenly(len(known), count)
     found = fit_context(folds.logits[used], known[used], folds.parts[used])
     if found is None or len(used) == len(known):
         return found

@@ -32,6 +32,7 @@ from dsrb_core.propagation import Array, Rows, beliefs, shift, speakers
 from dsrb_core.reliability import Judged, fit_and_judge
 from dsrb_core.reports import Folds, Holdout
 from dsrb_core.similar import nearest
+from dsrb_core.splits import evenly
 from dsrb_core.tokens import MapSource, TokenStore
 
 NEIGHBOURS = 20
@@ -121,7 +122,7 @@ class _Asking:
         floor = LinearFloor(floor.weight.to(device), floor.bias.to(device))
         logits = floor(self.pooled[torch.from_numpy(self.speaking)]).cpu().numpy()
         self.believed = beliefs(logits, self.labels[self.speaking])
-        sample = self.tokens.read(_spread_out(len(self.tokens)))
+        sample = self.tokens.read(evenly(len(self.tokens), _SAMPLE))
         step = max(1, _FEATURES // (len(self.tokens) * self.dim))
         for low in range(0, len(wanted), step):
             part = wanted[low : low + step]
@@ -241,7 +242,3 @@ def _drawn(holdout: Holdout, *, categories: int, seed: int) -> Rows:
     starts = np.searchsorted(columns[by_column], columns[by_column])
     rank[by_column] = np.arange(len(order)) - starts
     return np.sort(order[rank < most]).astype(np.int64)
-
-
-def _spread_out(count: int) -> Rows:
-    return np.unique(np.linspace(0, count - 1, _SAMPLE).astype(np.int64))

@@ -24,6 +24,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from dsrb_core.splits import evenly
+
 log = logging.getLogger(__name__)
 
 Ids = npt.NDArray[np.int64]
@@ -248,7 +250,7 @@ class InstanceIndex(_Index):
 
     def _read_enough(self, rows: Vectors, ids: Ids) -> None:
         """Raise the number of lists read until enough of the nearest are found, and say how much that is."""
-        sample = np.unique(np.linspace(0, len(rows) - 1, _RECALL_SAMPLE).astype(np.int64))
+        sample = evenly(len(rows), _RECALL_SAMPLE)
         k = min(_RECALL_AT, len(rows) - 1)
         exact = rows[sample] @ rows.T
         exact[np.arange(len(sample)), sample] = -np.inf

@@ -19,6 +19,7 @@ from torch import Tensor
 from dsrb_core.calibration import category_prior, logit
 from dsrb_core.labels import Labels
 from dsrb_core.similar import nearest
+from dsrb_core.splits import evenly
 
 Array = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -34,7 +35,7 @@ def speakers(images: int, categories: int, dim: int) -> Rows:
     """The rows that speak, drawn evenly from `images` rows so that the work stays bounded."""
     affordable = int(_WORK / max(1, images * categories * dim))
     count = min(images, max(_SPEAKERS[0], min(_SPEAKERS[1], affordable)))
-    return np.unique(np.linspace(0, images - 1, count).astype(np.int64))
+    return evenly(images, count)
 
 
 def propagate(

@@ -9,6 +9,11 @@ import numpy.typing as npt
 from dsrb_core.labels import Labels
 
 
+def evenly(count: int, most: int) -> npt.NDArray[np.int64]:
+    """At most `most` of the rows 0 ... count - 1, spread evenly and ascending; all when they are few."""
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).astype(np.int64))
+
+
 def _ranks(
     labels: Labels, state: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

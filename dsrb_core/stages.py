@@ -15,7 +15,7 @@ from dsrb_core.metrics import average_precision, nan_mean
 from dsrb_core.model import DSRB
 from dsrb_core.reports import Check, EpochReport, Holdout
 from dsrb_core.resume import Progress, Saved, fingerprint
-from dsrb_core.splits import hold_out
+from dsrb_core.splits import evenly, hold_out
 from dsrb_core.tokens import MapSource, Rows, TokenStore, check_source
 from dsrb_core.training import Cancelled, Learner
 
@@ -204,7 +204,7 @@ class Stages:
 
     def _sample(self) -> torch.Tensor:
         """Tokens (B, N, D) of at most 64 pictures, drawn evenly."""
-        return self.tokens.read(np.unique(np.linspace(0, len(self.rows) - 1, 64).astype(np.int64)))
+        return self.tokens.read(evenly(len(self.rows), 64))
 
     def report(self, report: EpochReport) -> None:
         """Add to the history and tell the caller."""

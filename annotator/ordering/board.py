@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotator.ordering import strategies
-from annotator.ordering.cells import ROWS, Best, Cells, Positions, Scorer, best_of
+from annotator.ordering.cells import ROWS, Best, Cells, Positions, Scorer, best_of, in_parts
 from annotator.ordering.pace import Pace
 from annotator.ordering.ties import LAST, Hashes
 
@@ -56,10 +56,7 @@ class Board:
         self._seen = {c: len(cells.states.touched(c, 0)) for c in cells.category_ids}
         self._orders: dict[tuple[float, float], _Order] = {}
         self.scored = 0  # pictures scored since the board was made, building it not counted
-        parts = [
-            self._scored(cells, np.arange(start, min(start + ROWS, self._count)))
-            for start in range(0, self._count, ROWS)
-        ]
+        parts = [self._scored(cells, positions) for positions in in_parts(0, self._count)]
         width = 1 if most == 1 else min(most, len(cells.category_ids))
         self._base = np.concatenate([base for base, _ in parts] or [np.empty((0, width), np.float32)])
         self._ties = np.concatenate([best.ties for _, best in parts] or [np.empty(0, np.uint64)])

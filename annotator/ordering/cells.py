@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,12 @@ Scorer = Callable[[Positions], npt.NDArray[np.float32]]
 
 _RANDOM = 1 << 33  # keeps the random order apart from the numbers that break ties
 ROWS = 4096  # pictures scored at once, so that the memory needed does not grow with the project
+
+
+def in_parts(start: int, stop: int) -> Iterator[Positions]:
+    """The positions from `start` to below `stop`, `ROWS` at a time."""
+    for first in range(start, stop, ROWS):
+        yield np.arange(first, min(first + ROWS, stop))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from annotator.ordering.ties import cell_hash
+from dsrb_core.calibration import sigmoid
 
 Scores = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
 Ids = npt.NDArray[np.int64]
 
 PRECISION = 0.95  # share of right ones wanted among the cells that are taken as yes without asking
@@ -49,7 +49,7 @@ def disagreement(model: np.ndarray, votes: np.ndarray) -> Scores:
     The difference of probabilities and not a divergence: a divergence grows without bound where one of
     the two is nearly certain, so that 0.0001 against 0.01 would come before 0.4 against 0.6.
     """
-    return np.asarray(np.abs(_sigmoid(model) - _sigmoid(votes)), np.float32)
+    return np.asarray(np.abs(sigmoid(model) - sigmoid(votes)), np.float32)
 
 
 def coverage(p: np.ndarray, positives: np.ndarray) -> Scores:
@@ -96,7 +96,3 @@ def rank(
     ties = cell_hash(seed, image_ids[rows], category_ids[columns])
     order = np.lexsort((ties, -values))[:limit]
     return rows[order], columns[order]
-
-
-def _sigmoid(value: np.ndarray) -> Scores:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(value, np.float32))), np.float32)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from annotator.ordering.cells import ROWS, Cells, Positions
+from annotator.ordering.cells import ROWS, Cells, Positions, in_parts
 from annotator.ordering.ties import cell_hash
 
 KEPT = 4096  # cells kept about, at the least
@@ -74,8 +74,7 @@ class RandomStream:
         limit, categories = _limit(self._share), np.array(category_ids, np.int64)
         crowded = self._share * len(cells.image_ids) * len(cells.category_ids) > MOST
         hashes, kept, of = [self._hashes], [self._positions], [self._categories]
-        for start in range(positions.start, positions.stop, ROWS):
-            part = np.arange(start, min(start + ROWS, positions.stop))
+        for part in in_parts(positions.start, positions.stop):
             drawn = cell_hash(self._seed + _BLIND, cells.image_ids[part][:, None], categories)
             low = drawn < limit if self._share < 1 else np.ones(drawn.shape, np.bool_)
             rows, columns = np.nonzero(low)

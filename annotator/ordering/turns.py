@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from annotator.ordering.cells import ROWS, Cells, Positions, Scorer
+from annotator.ordering.cells import Cells, Positions, Scorer, in_parts
 
 Scores = npt.NDArray[np.float32]
 
@@ -70,8 +70,7 @@ def in_turns(cells: Cells, cost: Scorer) -> Scorer:
     """`cost` with every category's turns, as they fall for the cells that are open now."""
 
     def parts() -> Iterator[Scores]:
-        for start in range(0, len(cells.image_ids), ROWS):
-            positions = np.arange(start, min(start + ROWS, len(cells.image_ids)))
+        for positions in in_parts(0, len(cells.image_ids)):
             yield np.where(cells.open(positions), cost(positions), np.nan)
 
     turns = Turns.dealt(parts(), len(cells.category_ids))

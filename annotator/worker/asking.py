@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from annotator.snapshotting import Frozen
 from dsrb_core.reports import Holdout
+from dsrb_core.splits import evenly
 from dsrb_core.weighting import asking_weights
 
 SAMPLE = 2048  # pictures whose unknown cells stand for all of them
@@ -20,7 +21,6 @@ def held_out_weights(
     `logits` (N, C) of the model alone, for the snapshot's cells: what unknown cells are like.
     """
     by_strategy = frozen.by_strategy[holdout.rows, holdout.columns]
-    count = len(frozen.image_ids)
-    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
+    rows = evenly(len(frozen.image_ids), SAMPLE)
     unknown = np.asarray(logits[rows])[frozen.labels[rows] == 0]
     return asking_weights(holdout.model_logits, unknown, by_strategy)

@@ -37,6 +37,7 @@ from dsrb_core.crossfit import NEIGHBOURS, Mix, fit_mix, hear
 from dsrb_core.predictor import Prediction, predict
 from dsrb_core.propagation import propagate
 from dsrb_core.reliability import JUDGED, fit_and_judge
+from dsrb_core.splits import evenly
 from dsrb_core.tokens import MapSource
 from dsrb_core.trainer import FitResult
 
@@ -234,8 +235,7 @@ def _predictions(training: Training, rows: np.ndarray | None = None) -> Iterator
 
 def _centres(training: Training, dim: int) -> np.ndarray:
     """Each category's mean instance (C, dim), over pictures drawn evenly: what all share says nothing."""
-    count = len(training.frozen.image_ids)
-    rows = np.unique(np.linspace(0, count - 1, min(count, CENTRE_SAMPLE)).astype(np.int64))
+    rows = evenly(len(training.frozen.image_ids), CENTRE_SAMPLE)
     total = sum(part.instances[..., :dim].sum(axis=0) for part in _predictions(training, rows))
     return np.asarray(total / len(rows), np.float32)
 
