@@ -66,10 +66,15 @@ def text_vectors(names: Sequence[str]) -> Vectors:
     return np.stack(vectors).astype(np.float32)
 
 
+def text_installed() -> bool:
+    """Whether the extra `text` is there; nothing is loaded."""
+    return all(importlib.util.find_spec(name) is not None for name in (_PACKAGE, "transformers"))
+
+
 def _text_model() -> Path:
     """The folder of the installed text model, its weights checked; its package is not run."""
     spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None or importlib.util.find_spec("transformers") is None:
+    if spec is None or spec.origin is None or not text_installed():
         raise RuntimeError(_missing())
     weights = Path(spec.origin).parent / "model" / "model.safetensors"
     if not weights.is_file():
