@@ -8,9 +8,9 @@ REQUIREMENTS := $(shell nvidia-smi >/dev/null 2>&1 && echo requirements-gpu.txt 
 IMAGES ?=
 ARGS   ?=
 
-.PHONY: run test test-fast lint types contracts check chromium bench bench-retrain clean
+.PHONY: run test test-fast lint types contracts check chromium bench bench-retrain bench-load faults lock sbom clean
 
-# Everything a newcomer needs: environment, database, web and worker.
+# Everything a newcomer needs: environment, database, web and worker. LOCKED=1 takes exactly what was released.
 run: $(STAMPS)/run
 	exec $(BIN)/annotator run $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
@@ -41,12 +41,33 @@ bench: $(STAMPS)/run
 bench-retrain: $(STAMPS)/dev
 	$(BIN)/python benchmarks/retrain.py $(ARGS)
 
+# People at work while everything else runs: make bench-load, or ARGS=--quick.
+bench-load: $(STAMPS)/dev
+	$(BIN)/python benchmarks/load.py $(ARGS)
+
+# Every claim at its full size (about an hour), then docs/reliability.md from what was seen. Root can cut power.
+faults: $(STAMPS)/dev chromium
+	@rm -f $(STAMPS)/faults.jsonl
+	FAULTS=full FAULTS_RESULTS=$(STAMPS)/faults.jsonl $(BIN)/python -m pytest -m claims $(ARGS); status=$$?; \
+	$(BIN)/python -m tests.faults.report $(STAMPS)/faults.jsonl && exit $$status
+
+# Versions and digests of all that is installed at run time, and the bill of materials made from them.
+lock: $(STAMPS)/dev
+	$(BIN)/python tools/supply_chain.py lock
+
+sbom: $(STAMPS)/dev
+	$(BIN)/python tools/supply_chain.py sbom
+
 # Debian's Chromium where none is there and we may install it; tests skip loudly otherwise.
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
 	else echo "No Chromium here and no right to install it: the browser tests will be SKIPPED."; fi
+	@command -v strace >/dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends strace; \
+	else echo "No strace here and no right to install it: the tests of crash points will be SKIPPED."; fi
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -55,7 +76,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/run: $(STAMPS)/venv $(REQUIREMENTS) pyproject.toml
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r $(REQUIREMENTS)
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(if $(LOCKED),--require-hashes -r requirements.lock,-r $(REQUIREMENTS))
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
 	@touch $@
 

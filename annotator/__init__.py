@@ -3,4 +3,4 @@
 A person's answers are *decisions* on (image, category) *cells*; everything else is derived from them.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,75 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from annotator import cli_keeping
 from annotator.actions import Actions
-from annotator.errors import AnnotatorError, NotFound
-from annotator.records import ImportReport, Project
+from annotator.cli_accounts import users
+from annotator.cli_common import DataDir, ProjectName, load_settings, opened, out, progress_bar, project_named
+from annotator.cli_generations import generations
+from annotator.cli_health import free_space
+from annotator.errors import AnnotatorError
+from annotator.logs import Tidy
+from annotator.network import check_exposure, network_warnings
+from annotator.records import ImportReport
 from annotator.settings import Settings
-from annotator.store import Store
 from db import migrate
 
+NEWER = 3  # exit code when a newer program wrote the database
 app = typer.Typer(
     help="Annotation assistant for multi-label images with partial labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-out = Console()
-
-DataDir = Annotated[Path | None, typer.Option(help="Folder for database, pictures, features, generations.")]
-ProjectName = Annotated[str, typer.Option("--project", help="Name of the project.")]
-
-
-def load_settings(**flags: Any) -> Settings:
-    """Settings from file and environment with the flags that were given; AnnotatorError names a bad one."""
-    try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise AnnotatorError(f"Setting {where}: {first['msg']} (got {first['input']!r}).") from error
-
-
-@contextmanager
-def opened(settings: Settings) -> Iterator[tuple[Store, Actions]]:
-    """A migrated, open store with its actions."""
-    migrate.upgrade(settings.database)
-    store = Store.open(settings)
-    try:
-        yield store, Actions(store, settings)
-    finally:
-        store.close()
-
-
-def project_named(actions: Actions, name: str, *, create: bool) -> Project:
-    """The project of that name; NotFound lists the names there are."""
-    for project in actions.projects():
-        if project.name == name:
-            return project
-    if create:
-        return actions.create_project(name)
-    names = ", ".join(repr(project.name) for project in actions.projects()) or "none yet"
-    raise NotFound(f"There is no project {name!r}; there is: {names}.")
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """A terminal progress bar as the callback that imports take."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=out, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total, _name: progress.update(task, completed=done, total=total)
 
 
 def tell(report: ImportReport) -> None:
@@ -94,19 +53,33 @@ def run(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     images: Annotated[Path | None, typer.Option(help="Import this folder first.")] = None,
     project: ProjectName = "",
+    single_user: Annotated[
+        bool, typer.Option("--single-user", help="Nobody signs in, on whatever address; see the warning.")
+    ] = False,
+    insecure_http: Annotated[
+        bool, typer.Option("--insecure-http", help="Take passwords over plain HTTP from other machines.")
+    ] = False,
 ) -> None:
     """Start web and worker; Ctrl-C stops both."""
-    from annotator.serving import serve
+    from annotator.serving import only_server, serve
 
-    settings = load_settings(data_dir=data_dir, host=host, port=port)
-    with opened(settings) as (store, actions):
+    flags = {"single_user": single_user or None, "insecure_http": insecure_http or None}
+    settings = load_settings(data_dir=data_dir, host=host, port=port, **flags)
+    check_exposure(settings)
+    with only_server(settings) as lock, opened(settings) as (store, actions):
+        if lock.check(store):
+            out.print("The last server did not end in order; the whole database was read and is sound.")
         if images is not None:
             _import_first(actions, images, project or images.resolve().name)
-        elif not actions.projects():
+        elif not actions.projects(archived=True):
             _offer_demo(actions, settings)
-        serve(
-            store, settings, say=lambda text: out.print(text, markup=False, highlight=False, soft_wrap=True)
-        )
+        for line in network_warnings(settings):
+            Console(stderr=True).print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        serve(store, settings, lock=lock, say=_say)
+
+
+def _say(text: str) -> None:
+    out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _import_first(actions: Actions, images: Path, name: str) -> None:
@@ -134,10 +107,10 @@ def worker(
     ] = False,
 ) -> None:
     """Run a worker by itself; `run` starts one already."""
-    from annotator.worker.process import run_worker
-
     settings = load_settings(data_dir=data_dir)
     migrate.upgrade(settings.database)
+    from annotator.worker.process import run_worker  # torch takes seconds to import: refusals come before it
+
     run_worker(settings, with_parent=with_parent)
 
 
@@ -145,6 +118,9 @@ def worker(
 def import_(
     path: Annotated[Path | None, typer.Argument(help="Folder or ZIP of pictures.")] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV or COCO JSON with existing labels.")] = None,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Leave bad rows of labels out and list them.")
+    ] = False,
     project: ProjectName = "default",
     data_dir: DataDir = None,
 ) -> None:
@@ -159,7 +135,7 @@ def import_(
                 tell(take(chosen.id, path, on_progress))
         if labels is not None:
             with progress_bar(f"Reading {labels.name}") as on_progress:
-                tell(actions.import_labels(chosen.id, labels, on_progress))
+                tell(actions.import_labels(chosen.id, labels, on_progress, lenient=lenient))
 
 
 @app.command()
@@ -188,23 +164,33 @@ def train(project: ProjectName = "default", data_dir: DataDir = None) -> None:
     out.print(message)
 
 
+app.command()(generations)
+app.command()(free_space)
+cli_keeping.register(app)
+app.add_typer(users, name="user")
+
+
 @app.command("migrate")
 def migrate_(data_dir: DataDir = None) -> None:
     """Bring the database to the newest schema; `run` does this by itself."""
     settings = load_settings(data_dir=data_dir)
-    migrate.upgrade(settings.database)
-    out.print(f"{settings.database}: schema {migrate.revision(settings.database)}")
+    before = migrate.upgrade(settings.database)
+    out.print(f"{settings.database}: schema {migrate.revision(settings.database)}", soft_wrap=True)
+    if before is not None:
+        out.print(f"A copy from before the upgrade is {before}.", soft_wrap=True)
 
 
 def main() -> None:
-    """Entry point: an AnnotatorError is one sentence and exit code 1, never a traceback."""
-    logging.basicConfig(
-        level=logging.WARNING,
-        format="%(message)s",
-        handlers=[RichHandler(console=Console(stderr=True), show_path=False, show_time=False, markup=False)],
-    )
+    """Entry point: an error of ours is one sentence and exit code 1, never a traceback.
+
+    Exit code 3: the database was written by a newer program.
+    """
+    os.umask(0o077)  # what this program writes is nobody else's business
+    shown = RichHandler(console=Console(stderr=True), show_path=False, show_time=False, markup=False)
+    shown.addFilter(Tidy())
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
     try:
         app()
-    except AnnotatorError as error:
+    except (AnnotatorError, migrate.SchemaError) as error:
         Console(stderr=True).print(f"annotator: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(NEWER if isinstance(error, migrate.SchemaTooNew) else 1)

@@ -66,6 +66,7 @@ class GenerationStatus(StrEnum):
     CURRENT = "current"
     RETIRED = "retired"
     REJECTED = "rejected"
+    REMOVED = "removed"  # the row is kept, the files are gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class Project:
     id: int
     name: str
     created_at: int
+    archived_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +135,8 @@ class NewDecision:
     score: float | None = None  # probability that was on screen
     random_stream: bool = False
     undo_of: str | None = None  # op_id this one takes back
+    base_seq: int | None = None  # `Label.seq` the page showed, 0 for unknown; None: the client did not say
+    after: str | None = None  # op_id of the client's own answer that the page showed on top of `base_seq`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,39 @@ class StoredDecision:
     op_id: str
     seq: int
     stored: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConflictingCell:
+    """An answer that was refused because the cell has moved on, beside what the cell holds."""
+
+    op_id: str  # the refused answer
+    image_id: int
+    category_id: int
+    mine: CellState
+    theirs: CellState
+    seq: int  # the cell's revision now: the base of an answer that knows both values
+    user: str  # name of who gave `theirs`
+    decided_at: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastDecision:
+    """One line of a cell's history."""
+
+    seq: int
+    op_id: str
+    image_id: int
+    category_id: int
+    category: str  # its name today, archived or not
+    state: CellState
+    source: Source
+    mode: str
+    user_id: int
+    user: str
+    decided_at: int
+    base_seq: int | None
+    undo_of: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,10 +261,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedFile:
-    """A file that was not imported, and why, in one clause."""
+    """A file that was not imported, and why, in one clause; of a label file, also one row of it."""
 
     name: str
     reason: str
+    not_accepted: bool = False  # it is of a kind that is not read at all
 
 
 @dataclass(frozen=True, kw_only=True)

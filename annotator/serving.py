@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
+import asyncio
 import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 
-from annotator.errors import AnnotatorError, StoreError
+from annotator.connections import Impatient, open_files
+from annotator.errors import AnnotatorError
+from annotator.health import make_ballast, secure, start_up_warnings
+from annotator.lock import ServerLock, only_server
+from annotator.network import scheme, transport
 from annotator.settings import Settings
 from annotator.store import Store
 from annotator.worker.supervisor import Supervisor
@@ -20,47 +25,112 @@ from dsrb_core.index import faiss_installation_problem
 
 log = logging.getLogger(__name__)
 
+__all__ = ["QuietServer", "greeting", "listening", "only_server", "port_of", "serve"]
+
 GRACE_S = 3  # seconds that requests under way get at shutdown
+LAST_S = 9.0  # seconds after which an end in order is cut short
+DRAIN_S = 0.5  # seconds in which who still asks is told that the server stops, before the door is shut
 
 
-def serve(store: Store, settings: Settings, *, say: Callable[[str], None]) -> None:
+def serve(store: Store, settings: Settings, *, lock: ServerLock, say: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM, then stop the worker; both end in well under ten seconds.
 
-    Raises AnnotatorError when FAISS is not installed right, the address is taken or another server uses the
-    data folder.
+    `lock` is held and has checked the store. Raises AnnotatorError when FAISS is not installed right or the
+    address is taken.
     """
     problem = faiss_installation_problem()
     if problem:
         raise AnnotatorError(problem)
-    with only_server(settings), listening(settings) as listener:
+    assert lock.checked, "the store is checked before it is served"
+    with listening(settings) as listener:
         from annotator.ui.app import create_site  # Gradio takes seconds to import: refusals come before it
 
+        open_files()
         site = create_site(store, settings)
         config = uvicorn.Config(
-            site, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+            site,
+            http=Impatient,
+            log_level="warning",
+            access_log=False,
+            log_config=None,  # its records go the way of ours, through the one filter
+            timeout_graceful_shutdown=GRACE_S,
+            **transport(settings),
         )
         supervisor = Supervisor(settings)
+        # A disk that failed once is not written to by the worker either.
+        store.when_in_trouble(lambda _: _in_the_background(supervisor.stop))
         supervisor.start()
+        ended = threading.Event()
+
+        def stopping() -> None:
+            store.refuse_new()
+            _in_the_background(supervisor.stop)
+            _in_the_background(lambda: last_resort(supervisor, ended))
+
         try:
             lines = greeting(settings, port_of(listener), site.state.first_run_secret)
-            QuietServer(config, on_ready=lambda: say("\n".join(lines))).run(sockets=[listener])
+            lines += preparations(store, settings)
+            server = QuietServer(config, on_ready=lambda: say("\n".join(lines)), on_stopping=stopping)
+            server.run(sockets=[listener])
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave a worker behind
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave a worker behind
             supervisor.stop()
-    say("Stopped; everything answered is stored.")
+            ended.set()
+    say(store.trouble or "Stopped; everything answered is stored.")
+
+
+def preparations(store: Store, settings: Settings) -> list[str]:
+    """Close the data folder to others, put the ballast aside; what a person should know about the place."""
+    said = start_up_warnings(store)
+    if secure(settings.data_dir):
+        said.append(f"{settings.data_dir} was open to other users of this machine; it is closed now.")
+    make_ballast(settings)
+    return said
+
+
+def last_resort(supervisor: Supervisor, ended: threading.Event, seconds: float = LAST_S) -> None:
+    """End both processes, whatever still goes on in them, unless serving has `ended` after `seconds`.
+
+    What was answered is on the disk; the lock's file stays as it is: the next start reads the database.
+    """
+    if ended.wait(seconds):
+        return
+    log.error("The end in order took more than %g s and is cut short; what was answered is stored.", seconds)
+    pid = supervisor.pid
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _in_the_background(act: Callable[[], None]) -> None:
+    threading.Thread(target=act, daemon=True).start()
 
 
 class QuietServer(uvicorn.Server):
-    """A server that says when it answers, and whose shutdown by a signal is an ordinary end."""
+    """A server that says when it answers and when it stops; its end by a signal is an ordinary one."""
 
-    def __init__(self, config: uvicorn.Config, *, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        on_ready: Callable[[], None],
+        on_stopping: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stopping = on_stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then call `on_ready`."""
         await super().startup(sockets=sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Call `on_stopping`, tell it to whoever still comes, then shut the door."""
+        self._on_stopping()
+        await asyncio.sleep(DRAIN_S)
+        await super().shutdown(sockets=sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -83,12 +153,10 @@ def port_of(listener: socket.socket) -> int:
 def greeting(settings: Settings, port: int, secret: str | None) -> list[str]:
     """What a person reads in the terminal: the address and, off loopback, the one-time secret."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    lines = [f"Open http://{host}:{port}  (Ctrl-C stops)"]
+    address = f"{scheme(settings)}://{host}:{port}"
+    lines = [f"Open {address}  (Ctrl-C stops)"]
     if secret:
-        lines += [
-            f"First run: set the owner's password at http://{host}:{port}/setup with this secret: {secret}",
-            "Anyone on the network can read what is sent over plain HTTP: put TLS in front.",
-        ]
+        lines.append(f"First run: set the owner's password at {address}/setup with this secret: {secret}")
     return lines
 
 
@@ -96,7 +164,8 @@ def greeting(settings: Settings, port: int, secret: str | None) -> list[str]:
 def listening(settings: Settings) -> Iterator[socket.socket]:
     """A bound socket; AnnotatorError in one sentence when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; left on, each answer waits 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
@@ -109,22 +178,3 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
     finally:
         listener.close()
-
-
-@contextmanager
-def only_server(settings: Settings) -> Iterator[None]:
-    """Hold the data folder's lock; StoreError when another server has it."""
-    path = settings.data_dir / "server.lock"
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "unknown"
-            raise StoreError(
-                f"{settings.data_dir} is in use by another annotator (process {holder}); stop it first."
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

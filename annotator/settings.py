@@ -25,6 +25,15 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("annotator_data"), description="Database, pictures, features, generations.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     allowed_hosts: tuple[str, ...] = Field((), description="More names this server answers to.")
+    single_user: bool | None = Field(
+        None, description="True: nobody signs in, on any address. False: everybody does, also on loopback."
+    )
+    insecure_http: bool = Field(False, description="Take passwords over plain HTTP from other machines.")
+    ssl_certfile: Path | None = Field(None, description="Certificate for HTTPS, with its chain (PEM).")
+    ssl_keyfile: Path | None = Field(None, description="Key of the certificate (PEM).")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="Addresses of proxies whose X-Forwarded-For and -Proto are believed."
+    )
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     backbone: str = Field("lite0-320", description="Frozen backbone, see `dsrb_core.backbones`.")
     device: str = Field("auto", description="torch device for the worker: auto, cpu, cuda, cuda:1 ...")
@@ -38,18 +47,45 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, description="Worker threads; 0 means all cores but one, at least one.")
     max_pixels: int = Field(120_000_000, ge=1, description="Pictures with more pixels are refused.")
+    zip_entries: int = Field(50_000, ge=1, description="ZIP archives with more entries are refused.")
+    zip_bytes: int = Field(20 * 10**9, ge=1, description="ZIP archives that unpack to more are refused.")
     instance_limit_bytes: int = Field(
         4 * 2**30, ge=0, description="Largest instance features of a generation."
     )
     candidates: int = Field(12, ge=1, le=100, description="Candidates shown for one picture.")
+    keep_generations: int = Field(
+        5, ge=1, description="Generations of a project whose files stay on disk, the current one included."
+    )
+    gate_tolerance: float = Field(
+        2.0,
+        ge=0,
+        le=100,
+        description="Points of mAP a new generation may be worse by, beyond the error of comparing.",
+    )
+    stall_minutes: float = Field(
+        30.0, gt=0, description="Minutes without a step after which a hanging worker is killed."
+    )
     lease_s: float = Field(
         15.0, gt=0, description="Seconds without a heartbeat after which a job is taken over."
+    )
+
+    disk_low_percent: float = Field(
+        5.0, ge=0, le=100, description="Free share of the disk below which uploads and trainings wait."
+    )
+    disk_low_bytes: int = Field(2**30, ge=0, description="Free bytes below which they wait, too.")
+    ballast_bytes: int = Field(
+        64 * 2**20, ge=0, description="Room put aside for `annotator free-space`; 0 for none."
     )
 
     @property
     def database(self) -> Path:
         """The SQLite file."""
         return self.data_dir / "annotator.db"
+
+    @property
+    def encrypted(self) -> bool:
+        """True when what is sent over a network is: by our own TLS, or by a proxy that has it."""
+        return self.ssl_certfile is not None or bool(self.trusted_proxies)
 
     @property
     def loopback_only(self) -> bool:

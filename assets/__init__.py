@@ -8,6 +8,7 @@ from typing import Final
 SCRIPTS: Final = (
     "dom.js",
     "api.js",
+    "keeping.js",
     "outbox.js",
     "viewer.js",
     "heat.js",
@@ -15,7 +16,12 @@ SCRIPTS: Final = (
     "candidates.js",
     "typeahead.js",
     "statusline.js",
+    "conflicts.js",
+    "signin.js",
+    "together.js",
+    "categories.js",
     "answers.js",
+    "undo.js",
     "asking.js",
     "live.js",
     "order.js",
@@ -23,6 +29,8 @@ SCRIPTS: Final = (
     "keys.js",
     "annotate.js",
 )
+
+PEOPLE_SCRIPTS: Final = ("dom.js", "api.js", "showing.js", "members.js", "accounts.js", "people.js")
 
 
 def read_text(name: str) -> str:
@@ -39,14 +47,30 @@ def annotate_script() -> str:
     return f'(function () {{\n"use strict";\n{parts}\n}})();\n//# sourceURL=annotate-surface.js\n'
 
 
+def health_script() -> str:
+    """Script of the line above the tabs; it expects `element`, the node that holds it."""
+    return f'(function () {{\n"use strict";\n{read_text("health.js")}\n}})();\n//# sourceURL=health.js\n'
+
+
+def people_script() -> str:
+    """Script of the People tab; it expects `element`, the node that holds `people.html`."""
+    parts = "\n".join(read_text(name) for name in PEOPLE_SCRIPTS)
+    return f'(function () {{\n"use strict";\n{parts}\n}})();\n//# sourceURL=people-surface.js\n'
+
+
+def people_markup() -> str:
+    """Skeleton of the People tab; it holds no template placeholders."""
+    return read_text("people.html")
+
+
 def annotate_markup() -> str:
     """Skeleton of the annotate surface; it holds no template placeholders."""
     return read_text("annotate.html")
 
 
 def page_styles() -> str:
-    """Stylesheets of the page and of the annotate surface."""
-    return read_text("page.css") + read_text("annotate.css")
+    """Stylesheets of the page, of the annotate surface and of the People tab."""
+    return read_text("page.css") + read_text("annotate.css") + read_text("people.css")
 
 
 def logo() -> str:

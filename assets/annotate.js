@@ -1,4 +1,6 @@
 /* The annotate surface: what the keys do. Everything it draws is drawn by the parts it owns. */
+const NAMES_EVERY = 10; // looks at the server, half a minute: then the names of the categories are read again
+
 class Surface {
   /** @param {HTMLElement} root */
   constructor(root) {
@@ -13,6 +15,8 @@ class Surface {
       onChange: () => this.drawSaved(),
       onRefused: (one) => this.reload(one.image_id),
       onSaved: (saved) => this.live && this.live.saved(saved),
+      onContested: (entry, cell, open) => this.together.contested(entry, cell, open),
+      onPerson: (me) => this.together.changePerson(me),
     });
     this.build();
     fillSheet(this.parts.sheet);
@@ -30,7 +34,8 @@ class Surface {
     this.status = new StatusLine(this.parts, this.outbox, (id) => this.categories.get(id));
     this.answers = new Answers(this.outbox, {
       project: () => this.api.id,
-      changed: (cell, state) => this.changed(cell, state),
+      may: () => this.together.mayAnswer(),
+      changed: (cell, state, op) => this.changed(cell, state, op),
     });
     const { answers, status, outbox } = this;
     this.asking = new Asking(this.root, this.parts, {
@@ -40,10 +45,12 @@ class Surface {
     this.finder = new TypeAhead(this.parts, {
       categories,
       state: (id) => this.asking.panel.state(id),
-      answer: (id, state) => this.asking.answerNamed(id, state),
+      answer: (id, state) => this.together.mayAnswer() && this.asking.answerNamed(id, state),
       create: (name, state) => this.attempt(() => this.addCategory(name, state)),
     });
     this.order = new OrderBar(this.parts, { chosen: (strategy) => this.attempt(() => this.reorder(strategy)) });
+    this.together = new Together(this);
+    this.categoryList = new CategoryList(this.parts.categories, { api, changed: () => this.readNames() });
     this.live = new Live({
       deck: () => this.deck,
       shown: () => (this.asking.blind ? null : this.loaded),
@@ -90,6 +97,8 @@ class Surface {
     const button = event.target.closest("button");
     if (!button) return;
     if (button.dataset.discard) this.outbox.discard(button.dataset.discard);
+    if (button.dataset.retry) this.outbox.retry(button.dataset.retry);
+    if (button.dataset.take) this.together.choose(button.dataset.take, button.dataset.conflict);
     const action = this.actions[button.dataset.action];
     if (event.detail > 0) button.blur(); // pressed with the mouse: Enter stays "next picture"
     if (action) action();
@@ -138,11 +147,14 @@ class Surface {
   }
 
   async readProjects() {
-    const projects = await ask("/api/projects");
+    const [me, projects] = await Promise.all([ask("/api/me"), ask("/api/projects")]);
+    this.outbox.meet(me);
+    this.outbox.flush();
     const options = projects.map((one) => make("option", { value: one.id }, `${one.name} (${grouped(one.images)})`));
     this.parts.project.replaceChildren(...options);
     if (!projects.length) {
-      this.showMessage("There is no project yet. Make one in the Import tab, or open the demo there.");
+      const make = "There is no project yet. Make one in the Import tab, or open the demo there.";
+      this.showMessage(me.server_admin ? make : "You are in no project. Ask an admin of one for an invitation.");
       return;
     }
     const address = this.api ? new URLSearchParams() : new URLSearchParams(location.search); // read once
@@ -190,6 +202,23 @@ class Surface {
 
   drawCategoryCount() {
     this.parts["category-count"].textContent = count(this.categories.size, "category", "categories");
+  }
+
+  /** The list may have changed elsewhere: names follow at once, rows of the open picture keep their place. */
+  async readNames() {
+    await this.readCategories();
+    if (this.loaded) this.asking.panel.renamed(this.categories);
+  }
+
+  /** Name of a category, also of one that was archived meanwhile. */
+  nameOf(id) {
+    const known = this.categories.get(id);
+    return known ? known.name : this.asking.panel.nameOf(id);
+  }
+
+  pictureName(id) {
+    const loaded = this.deck && this.deck.ready.get(id);
+    return loaded ? loaded.image.name : `picture ${id}`;
   }
 
   async goNext() {
@@ -265,33 +294,17 @@ class Surface {
   // ---- answers
 
   /** A cell has a new state, given here, on a grid, or taken back: show it wherever it is drawn. */
-  changed(cell, state) {
+  changed(cell, state, op) {
     const held = this.deck.ready.get(cell.image);
-    if (held) held.cells.set(cell.category, state);
+    for (const loaded of new Set([held, this.loaded && this.loaded.image.id === cell.image ? this.loaded : null])) {
+      if (loaded) {
+        loaded.cells.set(cell.category, state);
+        loaded.own.set(cell.category, op);
+      }
+    }
     this.asking.changed(cell, state);
-    this.grid.changed(cell, state);
+    this.grid.changed(cell, state, op);
     this.status.moved(cell.before, state);
-  }
-
-  async undo() {
-    const { last } = this.answers;
-    if (!last) return this.say("There is nothing left to undo.");
-    const [first] = last.entries;
-    if (last.place.page) this.grid.reopen(last.place.page, first.image);
-    else if (!(await this.showAgain(last.place.question, first.category)) || this.answers.last !== last) return undefined;
-    this.answers.takeBack();
-    if (last.place.question) this.asking.focus(first.category);
-    this.asking.drawVerdicts();
-    const name = this.categories.get(first.category).name;
-    return this.say(`Taken back: ${last.entries.length > 1 ? `${last.entries.length} answers` : name}.`);
-  }
-
-  /** Go where an answer was given. @returns {Promise<boolean>} false when something else was shown meanwhile */
-  async showAgain(question, focus) {
-    if (this.grid.isOpen) this.grid.close();
-    const there = () => this.loaded && keyOf(this.asking.question) === keyOf(question);
-    if (!there()) await this.show(this.deck.jumpTo(question), focus);
-    return there();
   }
 
   // ---- grid
@@ -335,14 +348,9 @@ class Surface {
 
   // ---- sheet and status
 
-  toggleSheet() {
-    const { sheet } = this.parts;
-    if (sheet.open) sheet.close();
-    else sheet.showModal();
-  }
-
   drawSaved() {
     if (this.status) this.status.drawSaved();
+    if (this.together) this.together.conflicts.draw();
   }
 
   async refreshStatus() {
@@ -371,7 +379,9 @@ class Surface {
     clearTimeout(this.timer);
     if (!this.root.isConnected) return document.removeEventListener("keydown", this.onKeyDown, true);
     if (this.api && this.visible && document.visibilityState === "visible") {
-      await this.refreshStatus().catch((error) => {
+      this.ticks = (this.ticks || 0) + 1;
+      const work = this.ticks % NAMES_EVERY ? this.refreshStatus() : this.refreshStatus().then(() => this.readNames());
+      await work.catch((error) => {
         if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
         this.parts.worker.textContent = error.message;
       });

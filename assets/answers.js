@@ -1,20 +1,23 @@
 /* What was answered in this visit: every answer goes into the outbox and can be taken back, the last one first. */
 
 /**
- * @typedef {{image: number, category: number, before: State}} Cell
+ * @typedef {{image: number, category: number, before: State, base: number, own: string|undefined}} Cell
+ *   base: revision of the cell that is on screen; own: operation of the own answer on screen on top of it
  * @typedef {{place: object, state: State, entries: (Cell & {op: string, more: object})[]}} Given
  */
 
 class Answers {
   /**
    * @param {Outbox} outbox
-   * @param {{project: () => number, changed: (cell: Cell, state: State) => void}} door `changed` shows the new state
+   * @param {{project: () => number, may: () => boolean, changed: (cell: Cell, state: State, op: string) => void}} door
+   *   `may` says why not when the person only looks; `changed` shows the answer
    */
   constructor(outbox, door) {
     this.outbox = outbox;
     this.door = door;
     /** @type {Given[]} */
     this.given = [];
+    this.newest = new Map(); // cell -> operation of the last answer given to it here
   }
 
   get last() {
@@ -23,6 +26,14 @@ class Answers {
 
   forget() {
     this.given = [];
+  }
+
+  /** Somebody else's answer stands: what was given here to this cell can no longer be taken back. */
+  forgetCell(image, category) {
+    const others = (entry) => entry.image !== image || entry.category !== category;
+    for (const one of this.given) one.entries = one.entries.filter(others);
+    this.given = this.given.filter((one) => one.entries.length);
+    this.newest.delete(`${image}:${category}`);
   }
 
   /** Whether something was answered on this picture in this visit. @param {number} imageId */
@@ -36,7 +47,7 @@ class Answers {
    */
   give(place, cells, state, about) {
     const changed = cells.filter((cell) => cell.before !== state);
-    if (!changed.length) return;
+    if (!changed.length || !this.door.may()) return;
     const entries = changed.map((cell) => {
       const more = about(cell);
       return { ...cell, more, op: this.send(cell, state, more) };
@@ -47,18 +58,22 @@ class Answers {
   /** Take the last answers back; the caller shows their place first. */
   takeBack() {
     const { state, entries } = this.given.pop();
-    for (const { image, category, before, op, more } of entries) {
+    for (const { image, category, before, base, op, more } of entries) {
       const how = { source: "human", mode: more.mode, undo_of: op };
       if (more.random_stream) how.random_stream = true;
-      this.send({ image, category, before: state }, before, how);
+      const own = this.newest.get(`${image}:${category}`) || op;
+      this.send({ image, category, before: state, base, own }, before, how);
     }
   }
 
   /** Put one answer into the outbox and show it. @returns {string} operation id */
   send(cell, state, more) {
-    const decision = { op_id: freshId(), image_id: cell.image, category_id: cell.category, state, ...more };
+    const { image, category, base, own } = cell;
+    const seen = own ? { base_seq: base, after: own } : { base_seq: base };
+    const decision = { op_id: freshId(), image_id: image, category_id: category, state, ...seen, ...more };
+    this.newest.set(`${image}:${category}`, decision.op_id);
     this.outbox.add(this.door.project(), decision);
-    this.door.changed(cell, state);
+    this.door.changed(cell, state, decision.op_id);
     return decision.op_id;
   }
 }

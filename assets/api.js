@@ -2,22 +2,28 @@
 
 /** The request itself is not accepted; repeating it changes nothing. */
 class Refusal extends Error {
-  constructor(status, code, message) {
+  constructor(status, code, message, cells = []) {
     super(message);
     this.status = status;
     this.code = code;
+    this.cells = cells; // of a conflict: both values of each
   }
 }
 
 /** No usable answer: network, server error, signed out. Repeating it later is right. */
 class Unreachable extends Error {
-  constructor(message, { signedOut = false } = {}) {
+  constructor(message, { signedOut = false, retryAfter = 0 } = {}) {
     super(message);
     this.signedOut = signedOut;
+    this.retryAfter = retryAfter; // seconds the server wants to be left alone
   }
 }
 
-const TRY_AGAIN = new Set([401, 403, 408, 425, 429]);
+const TRY_AGAIN = new Set([408, 425, 429]);
+const MOST_PATIENCE_S = 60;
+
+/** Whether the server knows who asks; the page sets what happens when that changes. */
+const session = { out: false, since: 0, onOut: () => undefined, onBack: () => undefined };
 
 /**
  * @param {string} path
@@ -30,6 +36,7 @@ async function ask(path, { method = "GET", body, keepalive = false } = {}) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
+  const began = performance.now();
   let response;
   let answer;
   try {
@@ -39,13 +46,19 @@ async function ask(path, { method = "GET", body, keepalive = false } = {}) {
     throw new Unreachable("The server cannot be reached.");
   }
   if (response.status === 401 || (response.redirected && /\/(login|setup)/.test(response.url))) {
+    if (!session.out) Object.assign(session, { out: true, since: performance.now() });
+    session.onOut();
     throw new Unreachable("You are signed out.", { signedOut: true });
   }
-  return readAnswer(response.status, answer);
+  if (session.out && began > session.since) {
+    session.out = false; // an answer to an older request says nothing about now
+    session.onBack();
+  }
+  return readAnswer(response.status, answer, Number(response.headers.get("Retry-After")) || 0);
 }
 
 /** Decode an answer or throw what it means. */
-function readAnswer(status, text) {
+function readAnswer(status, text, retryAfter = 0) {
   let data;
   try {
     data = JSON.parse(text);
@@ -55,8 +68,10 @@ function readAnswer(status, text) {
   if (status < 400) return data;
   const fault = data.error || {};
   const message = fault.message || `The server refused with ${status}.`;
-  if (status >= 500 || TRY_AGAIN.has(status)) throw new Unreachable(message);
-  throw new Refusal(status, fault.code || "refused", message);
+  // A missing right is an answer; any other 403 is about the way this request came.
+  const later = status >= 500 || TRY_AGAIN.has(status) || (status === 403 && fault.code !== "not_allowed");
+  if (later) throw new Unreachable(message, { retryAfter: Math.min(MOST_PATIENCE_S, retryAfter) });
+  throw new Refusal(status, fault.code || "refused", message, fault.cells);
 }
 
 /** The routes of one project. */
@@ -73,6 +88,23 @@ class ProjectApi {
 
   addCategory(name) {
     return ask(`${this.base}/categories`, { method: "POST", body: { name } });
+  }
+
+  archivedCategories() {
+    return ask(`${this.base}/categories/archived`);
+  }
+
+  renameCategory(id, name) {
+    return ask(`${this.base}/categories/${id}`, { method: "PATCH", body: { name } });
+  }
+
+  /** @param {"archive"|"restore"} what */
+  moveCategory(id, what) {
+    return ask(`${this.base}/categories/${id}/${what}`, { method: "POST" });
+  }
+
+  orderCategories(ids) {
+    return ask(`${this.base}/categories/order`, { method: "PUT", body: { ids } });
   }
 
   /** @param {{limit?: number, strategy?: string|null}} [wish] no strategy leaves the choice to the server */

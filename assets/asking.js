@@ -23,7 +23,7 @@ class Asking {
   }
 
   name(id) {
-    return this.door.categories().get(id).name;
+    return this.panel.nameOf(id);
   }
 
   /** @param {string} text instead of a picture */
@@ -87,7 +87,7 @@ class Asking {
     if (id !== null) this.panel.focus(id);
     this.drawVerdicts();
     const hidden = id === null || this.blind; // where the model looked is a suggestion too
-    this.heat.follow(this.door.api(), this.loaded, hidden ? null : this.door.categories().get(id));
+    this.heat.follow(this.door.api(), this.loaded, hidden ? null : this.door.categories().get(id) || null);
   }
 
   drawVerdicts() {
@@ -155,7 +155,13 @@ class Asking {
     const { question, loaded } = this;
     const since = source === "group" ? this.shownAt : Math.max(this.focusedAt, this.shownAt);
     const shown = Math.round(performance.now() - since);
-    const cells = ids.map((id) => ({ image: loaded.image.id, category: id, before: this.panel.state(id) }));
+    const cells = ids.map((id) => ({
+      image: loaded.image.id,
+      category: id,
+      before: this.panel.state(id),
+      base: loaded.seqs.get(id) || 0,
+      own: loaded.own.get(id),
+    }));
     this.door.answers.give({ question }, cells, state, ({ category }) => ({
       source,
       shown_ms: shown,

@@ -25,6 +25,8 @@ class Candidates {
     this.chips = new Map();
     this.focused = null;
     this.candidates = [];
+    this.categories = new Map();
+    this.former = new Map(); // archived while they were on screen
     parts.list.addEventListener("click", (event) => this.clicked(event, onFocus));
     parts.decided.addEventListener("click", (event) => this.clicked(event, onFocus));
   }
@@ -108,6 +110,26 @@ class Candidates {
     mark(this.rows.get(fresh.category_id), "new in this list");
   }
 
+  /** Names may change while a picture is on screen; what was archived meanwhile keeps its row. */
+  renamed(categories) {
+    for (const [id, one] of this.categories) if (!categories.has(id)) this.former.set(id, one);
+    this.categories = categories;
+    for (const [id, button] of [...this.rows, ...this.chips]) {
+      const name = this.nameOf(id);
+      const words = button.querySelector(".ann-words b") || button.lastElementChild;
+      if (words.textContent === name) continue;
+      words.textContent = name;
+      if (button.title) button.title = name;
+      this.paint(button, id);
+    }
+  }
+
+  /** Name of a category, also of one that was archived while it was on screen. */
+  nameOf(id) {
+    const known = this.categories.get(id) || this.former.get(id);
+    return known ? known.name : `category ${id}`;
+  }
+
   clear() {
     this.loaded = null;
     this.blind = null;
@@ -172,7 +194,7 @@ class Candidates {
     button.querySelector(".ann-state").replaceChildren(glyph(state));
     const candidate = this.candidate(id);
     const chance = candidate && candidate.p !== null ? `, ${chanceOf(candidate)}` : "";
-    button.setAttribute("aria-label", `${this.categories.get(id).name}${chance}, ${STATES[state].answer}`);
+    button.setAttribute("aria-label", `${this.nameOf(id)}${chance}, ${STATES[state].answer}`);
   }
 
   /** @returns {State} */

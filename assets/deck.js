@@ -4,8 +4,10 @@ const KEPT = 16;
 
 /**
  * @typedef {{image_id: number, why: string, category_id: number|null, blind: boolean}} Question
- * @typedef {{image: object, cells: Map<number, State>, candidates: object[], generation: number|null, note: string,
- *            picture: HTMLImageElement, under: number|null, stale: boolean}} Loaded
+ * @typedef {{image: object, cells: Map<number, State>, seqs: Map<number, number>, own: Map<number, string>,
+ *            candidates: object[], generation: number|null, note: string, picture: HTMLImageElement,
+ *            under: number|null, stale: boolean}} Loaded
+ *   seqs: revision of each cell as the server gave it; own: operation of the own answer that is shown on top of it
  */
 
 /** A picture is asked about once, and once more for each cell of it that is asked blind. @param {Question} question */
@@ -31,6 +33,7 @@ class Deck {
     this.cache = new Map();
     /** @type {Map<number, Loaded>} what can be shown without waiting */
     this.ready = new Map();
+    this.saves = 0; // how often answers of this project have reached the server
   }
 
   /** @returns {Question|null} */
@@ -184,14 +187,21 @@ class Deck {
   }
 
   async fetch(id) {
+    const before = this.saves;
     const item = await this.item(id);
     const picture = new Image();
     picture.src = item.image.url;
     picture.alt = item.image.name;
-    await picture.decode().catch(() => {
-      throw new Unreachable(`The picture ${item.image.name} could not be loaded.`);
-    });
-    return { ...item, picture, stale: false };
+    await picture.decode().catch(() => this.missing(item.image));
+    // An answer that was saved meanwhile may not be in these numbers: they are read again.
+    return { ...item, picture, stale: this.saves !== before };
+  }
+
+  /** Throw why a picture cannot be shown: its file may be gone from the server. */
+  async missing(image) {
+    const response = await fetch(image.url, { headers: { Accept: "application/json" } }).catch(() => null);
+    if (response && response.status >= 400) readAnswer(response.status, await response.text());
+    throw new Unreachable(`The picture ${image.name} could not be loaded.`);
   }
 
   /** What the server knows of a picture, with the answers that are still on their way to it. */
@@ -200,10 +210,15 @@ class Deck {
     const under = this.generation;
     const item = await this.api.item(id);
     const cells = new Map(item.cells.map((cell) => [cell.category_id, cell.state]));
-    for (const cell of this.outbox.overlay(id, since)) cells.set(cell.category_id, cell.state);
+    const seqs = new Map(item.cells.map((cell) => [cell.category_id, cell.seq]));
+    const own = new Map();
+    for (const cell of this.outbox.overlay(id, since)) {
+      cells.set(cell.category_id, cell.state);
+      own.set(cell.category_id, cell.op);
+    }
     // A number may outlive its generation on the screen: each one says where it comes from.
     for (const candidate of item.candidates) candidate.generation = item.generation;
-    return { ...item, cells, under };
+    return { ...item, cells, seqs, own, under };
   }
 
   /** Pictures of the next questions, nearest first. @returns {number[]} */

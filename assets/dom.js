@@ -81,14 +81,39 @@ function freshId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
+/** What the browser remembers. It may be forbidden or full: then it says so and nothing is remembered. */
+const memory = {
+  get(key, kind = "localStorage") {
+    return this.attempt(() => window[kind].getItem(key), null);
+  },
+  /** @returns {boolean} whether it is kept */
+  set(key, value, kind = "localStorage") {
+    return this.attempt(() => window[kind].setItem(key, value) === undefined, false);
+  },
+  remove(key) {
+    return this.attempt(() => window.localStorage.removeItem(key) === undefined, false);
+  },
+  keys() {
+    return this.attempt(() => Array.from({ length: localStorage.length }, (_, i) => localStorage.key(i)), []);
+  },
+  attempt(work, otherwise) {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof DOMException) return otherwise; // SecurityError, QuotaExceededError
+      throw error;
+    }
+  },
+};
+
 /** The project this window works on; a new window begins with the one used last. */
 const chosenProject = {
   key: "annotator:project",
   get() {
-    return Number(sessionStorage.getItem(this.key) || localStorage.getItem(this.key)) || null;
+    return Number(memory.get(this.key, "sessionStorage") || memory.get(this.key)) || null;
   },
   set(id) {
-    sessionStorage.setItem(this.key, String(id));
-    localStorage.setItem(this.key, String(id));
+    memory.set(this.key, String(id), "sessionStorage");
+    memory.set(this.key, String(id));
   },
 };

@@ -8,7 +8,10 @@ const GRID_MOST = 500; // cells asked from the server at once, to get past those
 
 /**
  * @typedef {{category_id: number, generation: number|null, why: string, shownAt: number, touched: Set<number>,
- *            cells: {image_id: number, name: string, thumb: string, p: number|null}[], states: Map<number, State>}} GridPage
+ *            cells: {image_id: number, name: string, thumb: string, p: number|null}[], states: Map<number, State>,
+ *            bases: Map<number, number>, own: Map<number, string>}} GridPage
+ *   states, bases and own by picture: what is shown, which revision of the server it rests on (0: nobody answered),
+ *   and the operation of the own answer on top of it
  */
 
 class Grid {
@@ -67,7 +70,7 @@ class Grid {
     if (!unseen.length) this.passed = new Set();
     const cells = (unseen.length ? unseen : open).slice(0, GRID_CELLS);
     const round = !unseen.length && cells.length ? "Every open picture was shown; these were left open. " : "";
-    const fresh = { states: new Map(), touched: new Set(), shownAt: performance.now() };
+    const fresh = { states: new Map(), bases: new Map(), own: new Map(), touched: new Set(), shownAt: performance.now() };
     this.show({ ...answer, why: round + answer.why, cells, ...fresh });
   }
 
@@ -210,7 +213,13 @@ class Grid {
     for (const id of ids) page.touched.add(id);
     // The time on the grid is shared by the cells looked at: by all of them once the rest is answered.
     const shown = Math.round((performance.now() - page.shownAt) / page.touched.size);
-    const cells = ids.map((id) => ({ image: id, category: page.category_id, before: this.state(id) }));
+    const cells = ids.map((id) => ({
+      image: id,
+      category: page.category_id,
+      before: this.state(id),
+      base: page.bases.get(id) || 0,
+      own: page.own.get(id),
+    }));
     this.door.answers.give({ page }, cells, state, ({ image }) => {
       const { p } = page.cells.find((cell) => cell.image_id === image);
       const more = { source, mode: "grid", shown_ms: shown };
@@ -221,9 +230,19 @@ class Grid {
   }
 
   /** A cell changed its state, here or on the picture. */
-  changed({ image, category }, state) {
+  changed({ image, category }, state, op) {
     if (!this.page || this.page.category_id !== category || !this.buttons.has(image)) return;
     this.page.states.set(image, state);
+    this.page.own.set(image, op);
+    this.paint(image, this.buttons.get(image));
+  }
+
+  /** The server holds another answer: that one is shown. @param {{image_id: number, category_id: number}} cell */
+  corrected({ image_id: image, category_id: category, theirs, seq }) {
+    if (!this.page || this.page.category_id !== category || !this.buttons.has(image)) return;
+    this.page.states.set(image, theirs);
+    this.page.bases.set(image, seq);
+    this.page.own.delete(image);
     this.paint(image, this.buttons.get(image));
   }
 

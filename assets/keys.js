@@ -20,6 +20,8 @@ const KEYS = [
   { keys: ["0"], shown: "0", action: "zoom-reset", words: "Fit the picture" },
   { keys: ["+", "="], shown: "+", action: "zoom-in", words: "Zoom in, or wheel; drag to move", repeats: true },
   { keys: ["-"], shown: "−", action: "zoom-out", words: "Zoom out", repeats: true },
+  { keys: ["t"], shown: "T", action: "theirs", words: "Two answers to one cell: keep the other person's" },
+  { keys: ["i"], shown: "I", action: "mine", words: "Two answers to one cell: use mine" },
   { keys: ["?"], shown: "?", action: "sheet", words: "This sheet" },
 ];
 
@@ -36,6 +38,8 @@ const GRID_KEYS = [
   { keys: ["z"], shown: "Z", action: "undo", words: "Undo, as often as you like" },
   { keys: ["Enter"], shown: "Enter", action: "grid-next", words: "Next grid of the same category" },
   { keys: ["m", "Escape"], shown: "M Esc", action: "grid-close", words: "Back to the picture" },
+  { keys: ["t"], shown: "T", action: "theirs", words: "Two answers to one cell: keep the other person's" },
+  { keys: ["i"], shown: "I", action: "mine", words: "Two answers to one cell: use mine" },
   { keys: ["?"], shown: "?", action: "sheet", words: "This sheet" },
 ];
 const EDITABLE = "input, textarea, select, [contenteditable=''], [contenteditable='true']";
@@ -82,24 +86,33 @@ function fillSheet(dialog) {
 function actionsOf(surface) {
   const { asking, grid } = surface;
   const attempt = (work) => () => surface.attempt(work);
-  const answer = (state) => () => asking.answerFocused(state);
-  const mark = (state) => () => grid.answer(state);
+  const given = (work) => () => surface.together.mayAnswer() && work();
+  const answer = (state) => given(() => asking.answerFocused(state));
+  const mark = (state) => given(() => grid.answer(state));
   return {
     positive: answer("positive"), negative: answer("negative"), unsure: answer("unsure"), unknown: answer("unknown"),
     down: () => asking.step(1), up: () => asking.step(-1),
     next: attempt(() => surface.goNext()), previous: attempt(() => surface.goPrevious()),
-    rest: () => asking.noneOfTheRest(), undo: attempt(() => surface.undo()),
+    rest: given(() => asking.noneOfTheRest()), undo: attempt(() => undo(surface)),
     find: () => surface.finder.open(), add: () => surface.finder.open({ adding: true }),
     heat: () => asking.toggleHeat(), refresh: () => surface.loaded && surface.reload(surface.loaded.image.id),
     "zoom-reset": () => asking.viewer.reset(), "zoom-in": () => asking.viewer.zoom(ZOOM_STEP),
-    "zoom-out": () => asking.viewer.zoom(1 / ZOOM_STEP), sheet: () => surface.toggleSheet(),
+    "zoom-out": () => asking.viewer.zoom(1 / ZOOM_STEP), sheet: () => toggle(surface.parts.sheet),
     grid: attempt(() => surface.openGrid(asking.panel.focused)),
     proposal: attempt(() => surface.openGrid(surface.order.proposal.category_id)),
     "grid-left": () => grid.step(-1, 0), "grid-right": () => grid.step(1, 0),
     "grid-up": () => grid.step(0, -1), "grid-down": () => grid.step(0, 1),
     "grid-positive": mark("positive"), "grid-negative": mark("negative"),
     "grid-unsure": mark("unsure"), "grid-unknown": mark("unknown"),
-    "grid-rest": () => grid.rest(), "grid-next": attempt(() => grid.next()),
+    "grid-rest": given(() => grid.rest()), "grid-next": attempt(() => grid.next()),
     "grid-close": attempt(() => surface.closeGrid()),
+    theirs: () => surface.together.choose("theirs"), mine: () => surface.together.choose("mine"),
+    "sign-in": () => surface.together.signIn.open(), categories: attempt(() => surface.categoryList.open()),
   };
+}
+
+/** @param {HTMLDialogElement} dialog */
+function toggle(dialog) {
+  if (dialog.open) dialog.close();
+  else dialog.showModal();
 }

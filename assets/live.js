@@ -16,6 +16,7 @@ class Live {
   saved(entries) {
     const deck = this.door.deck();
     const mine = deck ? entries.filter((entry) => entry.project === deck.api.id) : [];
+    if (mine.length) deck.saves += 1;
     for (const loaded of mine.length ? deck.ready.values() : []) {
       if (mine.some(({ decision }) => touches(decision, loaded))) loaded.stale = true;
     }

@@ -17,11 +17,11 @@ class OrderBar {
   /** @param {number} projectId @returns {string|null} the order this person chose last in the project */
   recall(projectId) {
     this.projectId = projectId;
-    return localStorage.getItem(ORDER_KEY + projectId);
+    return memory.get(ORDER_KEY + projectId);
   }
 
   remember(strategy) {
-    localStorage.setItem(ORDER_KEY + this.projectId, strategy);
+    memory.set(ORDER_KEY + this.projectId, strategy);
   }
 
   /** @param {Deck} deck */

@@ -56,30 +56,54 @@ class StatusLine {
   drawSaved() {
     const waiting = this.outbox.waiting().length;
     const refused = this.outbox.refused();
+    const contested = this.outbox.contested().length;
     const { problem } = this.outbox;
     const saved = this.parts.saved;
-    saved.dataset.state = refused.length || problem ? "problem" : waiting ? "waiting" : "saved";
+    const trouble = refused.length || contested || problem || session.out;
+    saved.dataset.state = trouble ? "problem" : waiting ? "waiting" : "saved";
     let words = waiting ? `${grouped(waiting)} not yet saved` : "all saved";
-    if (problem && waiting) words = problem.signedOut ? `signed out, ${words}` : `offline, retrying, ${words}`;
+    if (session.out) words = `signed out, ${words}`;
+    else if (problem && waiting) words = `offline, retrying, ${words}`;
     else if (refused.length) words = `${words}, ${grouped(refused.length)} refused`;
+    if (contested) words = `${words}, ${grouped(contested)} to choose`;
+    saved.title = problem ? problem.message : "";
     saved.replaceChildren(words);
-    if (problem && problem.signedOut) {
-      saved.append(" ", make("a", { href: "/login", target: "_blank", rel: "noopener" }, "sign in"));
-    }
-    this.drawRefused(refused);
+    if (session.out) saved.append(" ", make("button", { type: "button", "data-action": "sign-in" }, "Sign in"));
+    this.drawRefused(refused, this.warnings());
   }
 
-  drawRefused(refused) {
-    this.parts.refused.hidden = !refused.length;
+  /** What a person must know about answers that are kept in this browser. @returns {string[]} */
+  warnings() {
+    const { kept } = this.outbox;
+    const found = [];
+    if (kept.unkept.size) {
+      const many = count(kept.unkept.size, "answer is", "answers are");
+      found.push(`This browser has no room for answers: ${many} in this tab only. Keep it open until all is saved.`);
+    } else if (!kept.works) {
+      found.push("This browser keeps nothing: answers that are not yet saved are lost when the tab is closed.");
+    }
+    const others = this.outbox.others();
+    const names = [...new Set(others.map((entry) => entry.userName || "another person"))].join(", ");
+    if (others.length) {
+      const many = `${count(others.length, "answer")} of ${names} ${others.length === 1 ? "waits" : "wait"}`;
+      found.push(`${many} here until they sign in again; ${this.outbox.me ? this.outbox.me.name : "nobody"} is signed in.`);
+    }
+    return found;
+  }
+
+  /** @param {Entry[]} refused @param {string[]} warnings */
+  drawRefused(refused, warnings) {
+    this.parts.refused.hidden = !refused.length && !warnings.length;
     const lines = refused.slice(0, 5).map((entry) => {
       const { image_id: image, category_id: id, state } = entry.decision;
       const name = (this.category(id) || { name: `category ${id}` }).name;
       const words = `“${STATES[state].answer}” to ${name} on picture ${image} was not taken: ${entry.refused} `;
+      const again = make("button", { type: "button", "data-retry": entry.key }, "Try again");
       const button = make("button", { type: "button", "data-discard": entry.key }, "Discard");
-      return make("p", {}, words, button);
+      return make("p", {}, words, again, " ", button);
     });
     if (refused.length > 5) lines.push(make("p", {}, `and ${grouped(refused.length - 5)} more`));
-    this.parts.refused.replaceChildren(...lines);
+    this.parts.refused.replaceChildren(...warnings.map((text) => make("p", {}, text)), ...lines);
   }
 }
 

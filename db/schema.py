@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -52,6 +53,7 @@ class Project(Base):
     id: Mapped[int] = mapped_column(Id, primary_key=True)
     name: Mapped[str] = mapped_column(Text)
     created_at: Mapped[int] = mapped_column(Millis)
+    archived_at: Mapped[int | None] = mapped_column(Millis)
 
 
 class User(Base):
@@ -64,6 +66,73 @@ class User(Base):
     name: Mapped[str] = mapped_column(Text)
     password_hash: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[int] = mapped_column(Millis)
+    is_admin: Mapped[bool] = mapped_column(server_default=false(), default=False)
+    disabled_at: Mapped[int | None] = mapped_column(Millis)
+
+
+class Membership(Base):
+    """What somebody may do in one project; `is_admin` users need no row."""
+
+    __tablename__ = "membership"
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'reviewer', 'annotator', 'viewer')", name="role"),
+        {"sqlite_with_rowid": False},
+    )
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(
+        ForeignKey("user.id"), primary_key=True, autoincrement=False, index=True
+    )
+    role: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(Millis)
+
+
+class Invitation(Base):
+    """A link that makes an account once, or a new password; only the SHA-256 of its secret is kept.
+
+    `role` "reset": the account `used_by` chooses a new password. `role` "server_admin": no project.
+    """
+
+    __tablename__ = "invitation"
+
+    secret_sha256: Mapped[str] = mapped_column(Text, primary_key=True)
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"))
+    role: Mapped[str] = mapped_column(Text)
+    created_by: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    created_at: Mapped[int] = mapped_column(Millis)
+    expires_at: Mapped[int] = mapped_column(Millis)
+    used_at: Mapped[int | None] = mapped_column(Millis)
+    used_by: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+
+
+class ApiToken(Base):
+    """A program's key to an account, shown once; only its SHA-256 is kept."""
+
+    __tablename__ = "api_token"
+    __table_args__ = (UniqueConstraint("token_sha256"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    token_sha256: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(Millis)
+    expires_at: Mapped[int | None] = mapped_column(Millis)
+    last_used_at: Mapped[int | None] = mapped_column(Millis)
+    revoked_at: Mapped[int | None] = mapped_column(Millis)
+
+
+class Deed(Base):
+    """Append-only: who did which administrative thing; `user_id` is empty for the program itself."""
+
+    __tablename__ = "deed"
+    __table_args__ = (Index("ix_deed_project_id_id", "project_id", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    at: Mapped[int] = mapped_column(Millis)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    action: Mapped[str] = mapped_column(Text)
+    project_id: Mapped[int | None] = mapped_column(ForeignKey("project.id"))
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 class Session(Base):
@@ -153,6 +222,7 @@ class Decision(Base):
     random_stream: Mapped[bool] = mapped_column()
     undo_of: Mapped[str | None] = mapped_column(Text)
     decided_at: Mapped[int] = mapped_column(Millis)
+    base_seq: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Label(Base):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
+from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -53,9 +53,12 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> DSRB:
     """Read what `save_model` wrote, in evaluation mode on `device`.
 
     ValueError when the format is newer, the weights do not have the digest of the configuration, they do not
-    fit it, or the configuration lacks something; FileNotFoundError when a file is missing.
+    fit it (naming the first tensor that does not), or the configuration lacks something; FileNotFoundError
+    when a file is missing.
     """
     about = json.loads((folder / CONFIG).read_text())
+    if not isinstance(about, dict):
+        raise ValueError(f"The configuration in {folder.name} is not one of a model.")
     if about.get("format") != FORMAT:
         raise ValueError(
             f"The model in {folder.name} has the format {about.get('format')}, this version reads {FORMAT}."
@@ -67,12 +70,43 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> DSRB:
         )
     try:
         model = _empty(about)
-        model.load_state_dict(load_file(folder / WEIGHTS))
+        model.load_state_dict(_fitting(folder / WEIGHTS, model.state_dict()))
     except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"The weights in {folder.name} do not fit their configuration.") from error
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"The configuration in {folder.name} is not one of a model.") from error
     return model.to(device).eval()
+
+
+def _fitting(path: Path, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file that has exactly the `expected` names, shapes and types, all finite.
+
+    ValueError names the first that differs. Shapes are compared before a tensor is read.
+    """
+    with safe_open(path, framework="pt") as file:
+        names = set(file.keys())
+        problem = next((f"{name} is missing" for name in expected if name not in names), "")
+        problem = problem or next(
+            (f"{name} does not belong there" for name in sorted(names - expected.keys())), ""
+        )
+        if problem:
+            raise ValueError(f"The weights in {path.parent.name} do not fit their configuration: {problem}.")
+        return {name: _tensor(file, path, name, value) for name, value in expected.items()}
+
+
+def _tensor(file: Any, path: Path, name: str, expected: Tensor) -> Tensor:
+    shape = list(file.get_slice(name).get_shape())
+    if shape != list(expected.shape):
+        found = f"{name} has the shape {shape}, not {list(expected.shape)}"
+    else:
+        tensor: Tensor = file.get_tensor(name)
+        if tensor.dtype != expected.dtype:
+            found = f"{name} has the type {tensor.dtype}, not {expected.dtype}"
+        elif tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            found = f"{name} holds values that are not finite"
+        else:
+            return tensor
+    raise ValueError(f"The weights in {path.parent.name} do not fit their configuration: {found}.")
 
 
 def _empty(about: dict[str, Any]) -> DSRB:
@@ -120,8 +154,14 @@ def pack(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def unpack(tensors: dict[str, Tensor], model: nn.Module, optimizer: Optimizer) -> None:
-    """Take up what `pack` gave; the optimiser keeps its options."""
-    model.load_state_dict(under("model.", tensors))
+    """Take up what `pack` gave; the optimiser keeps its options. ValueError when it is of another model."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"The training checkpoint is damaged: {name} holds values that are not finite.")
+    try:
+        model.load_state_dict(under("model.", tensors))
+    except RuntimeError as error:
+        raise ValueError("The training checkpoint is damaged: it does not fit the model.") from error
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in under("optimizer.", tensors).items():
         index, slot = name.split(".")

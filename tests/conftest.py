@@ -16,8 +16,15 @@ from annotator.records import Image, NewImage, Project
 from annotator.settings import Settings
 from annotator.store import Store, images, projects
 from db.migrate import upgrade
+from tests.faults.claims import Plugin, claim
+
+__all__ = ["claim"]
 
 NOW = 1_790_000_000_000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Plugin(), "claims")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,12 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from annotator import exporting, importing
-from annotator.actions import pictures, training
+from annotator.actions import deciding, pictures, rolling, training
+from annotator.actions.accounts import Accounts
+from annotator.actions.inviting import Inviting
+from annotator.actions.membership import Membership
+from annotator.actions.passwords import Passwords
+from annotator.actions.rights import Rights
 from annotator.actions.views import (
     Attention,
     CategoryView,
@@ -20,7 +25,10 @@ from annotator.actions.views import (
 )
 from annotator.errors import NotFound
 from annotator.exporting import ExportReport
+from annotator.health import Health, need_room
+from annotator.health import health as look_at
 from annotator.ordering import Grid, Ordered, Ordering
+from annotator.people import Role
 from annotator.records import (
     Category,
     CategoryCount,
@@ -29,18 +37,21 @@ from annotator.records import (
     ImportReport,
     Job,
     NewDecision,
+    PastDecision,
     Project,
     StoredDecision,
 )
 from annotator.settings import Settings
-from annotator.store import Store, categories, decisions, generations, images, jobs, projects, users
+from annotator.store import Store, categories, decisions, generations, images, jobs, members, projects, users
 from annotator.store.clock import now_ms
+from annotator.store.registers import CellsMoved
 from annotator.suggesting import Suggester
 
 __all__ = [
     "Actions",
     "Attention",
     "CategoryView",
+    "CellsMoved",
     "Counts",
     "Grid",
     "Item",
@@ -57,24 +68,45 @@ OnProgress = Callable[[int, int | None, str], None]
 class Actions:
     """Every method either does all it says or raises an AnnotatorError and changes nothing. Thread-safe.
 
-    Without a `user_id` the owner acts.
+    Without a `user_id` the owner acts. `rights`, `accounts`, `inviting` and `membership` are about people;
+    each of their methods names who asks and checks it.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
+        passwords = Passwords()
+        self.rights = Rights(store)
+        self.accounts = Accounts(store, passwords)
+        self.inviting = Inviting(store, self.accounts, passwords)
+        self.membership = Membership(store)
         self._suggester = Suggester(store, settings)
         self._ordering = Ordering(self._suggester, settings)
 
-    def projects(self) -> list[Project]:
-        """All projects."""
+    def projects(self, user_id: int | None = None, *, archived: bool = False) -> list[Project]:
+        """The projects that a user may see, all for the owner; with `archived` those put away too."""
         with self._store.read() as c:
-            return projects.list_all(c)
+            found = projects.list_all(c, archived=archived)
+            if user_id is None:
+                return found
+            mine = members.of_user(c, user_id)
+            return [project for project in found if project.id in mine]
 
-    def project_sizes(self) -> list[tuple[Project, int]]:
-        """All projects with their number of images."""
+    def project_sizes(
+        self, user_id: int | None = None, *, archived: bool = False
+    ) -> list[tuple[Project, int]]:
+        """The same with their number of images."""
+        found = self.projects(user_id, archived=archived)
         with self._store.read() as c:
-            return [(project, images.count(c, project.id)) for project in projects.list_all(c)]
+            return [(project, images.count(c, project.id)) for project in found]
+
+    def health(self) -> Health:
+        """How the store and its disk are."""
+        return look_at(self._store, self._settings)
+
+    def role_of(self, user_id: int, project_id: int) -> Role:
+        """The role of a user in a project; NotFound when the user may not see it."""
+        return self.rights.role_of(user_id, project_id)
 
     def create_project(self, name: str) -> Project:
         """Start a project; BadInput when the name is taken or unusable."""
@@ -137,6 +169,7 @@ class Actions:
             active = {category.id for category in categories.list_active(c, project_id)}
             labels = decisions.labels_of(c, [image_id]).get(image_id, {})
             suggested = self._suggester.for_image(c, project_id, image_id, self._settings.candidates)
+        self._rebuild_damaged()
         cells = tuple(label for category_id, label in sorted(labels.items()) if category_id in active)
         return Item(image=image, cells=cells, suggested=suggested)
 
@@ -150,19 +183,60 @@ class Actions:
             generation_id=generation_id, grid=(height, width), values=tuple(int(v) for v in values.ravel())
         )
 
+    def archived_categories(self, project_id: int) -> list[Category]:
+        """Categories that are no longer asked; their labels are kept."""
+        with self._store.read() as c:
+            return categories.list_archived(c, project_id)
+
+    def rename_category(
+        self, project_id: int, category_id: int, name: str, user_id: int | None = None
+    ) -> Category:
+        """Change the text of a category; its id and labels stay. DuplicateCategory when the name is taken."""
+        return deciding.rename(self._store, project_id, category_id, name, by=user_id)
+
+    def archive_category(self, project_id: int, category_id: int, user_id: int | None = None) -> Category:
+        """Stop asking a category; labels stay, and answers that are still on their way are kept too."""
+        return deciding.archive(self._store, project_id, category_id, by=user_id)
+
+    def restore_category(self, project_id: int, category_id: int, user_id: int | None = None) -> Category:
+        """Ask an archived category again, with all its labels; DuplicateCategory when its name is taken."""
+        return deciding.restore(self._store, project_id, category_id, by=user_id)
+
+    def reorder_categories(self, project_id: int, ids: Sequence[int]) -> list[Category]:
+        """Put all active categories into this order; Conflict when they are not exactly the active ones."""
+        return self._store.write(lambda c: categories.reorder(c, project_id, ids))
+
     def decide(
-        self, project_id: int, new: Sequence[NewDecision], user_id: int | None = None
+        self,
+        project_id: int,
+        new: Sequence[NewDecision],
+        user_id: int | None = None,
+        *,
+        given_by: int | None = None,
     ) -> tuple[list[StoredDecision], int]:
         """Store answers, all or none; returns one result each and the project's newest `seq`.
 
-        The answers are on the disk when this returns. Sending one twice stores it once.
+        The answers are on the disk when this returns. Sending one twice stores it once. CellsMoved when one
+        with a `base_seq` meets a cell that has been answered differently since; OtherPerson when `given_by`
+        is set and is not who acts.
         """
+        return self._store.write(
+            lambda c: deciding.decide(c, project_id, new, user_id=self._who(c, user_id), given_by=given_by)
+        )
 
-        def work(c: Connection) -> tuple[list[StoredDecision], int]:
-            stored = decisions.record(c, project_id, new, user_id=self._who(c, user_id), now=now_ms())
-            return stored, decisions.head_seq(c, project_id)
-
-        return self._store.write(work)
+    def history(
+        self,
+        project_id: int,
+        image_id: int,
+        *,
+        category_id: int | None = None,
+        before: int | None = None,
+        limit: int = deciding.HISTORY_LIMIT,
+    ) -> list[PastDecision]:
+        """Who decided what about one picture and when, newest first; `before` (a `seq`) goes further back."""
+        with self._store.read() as c:
+            self._image(c, project_id, image_id)
+        return deciding.past(self._store, image_id, category_id=category_id, before=before, limit=limit)
 
     def image_file(self, image_id: int, size: str) -> tuple[Path, str]:
         """File and media type of a picture; `size` is "thumb" or "full"."""
@@ -171,13 +245,26 @@ class Actions:
     def status(self, project_id: int) -> Status:
         """What the learning loop is doing."""
         with self._store.read() as c:
-            return training.status(c, project_id, settings=self._settings, now=now_ms())
+            _, problem = self._suggester.generation(c, project_id)
+            shown = training.status(c, project_id, settings=self._settings, now=now_ms(), problem=problem)
+        self._rebuild_damaged()
+        return shown
 
     def generations(self, project_id: int) -> list[Generation]:
         """Generations of a project, newest first."""
         with self._store.read() as c:
             projects.get(c, project_id)
             return sorted(generations.history(c, project_id), key=lambda made: -made.id)
+
+    def roll_back(
+        self, project_id: int, generation_id: int | None = None, *, user_id: int | None = None
+    ) -> Generation:
+        """Use an earlier or a rejected generation again, None = the one before the current one.
+
+        NotFound, Conflict (current already, files removed) or ArtifactDamaged, and then nothing changes.
+        """
+        who = self._store.write(lambda c: self._who(c, user_id))
+        return rolling.roll_back(self._store, project_id, generation_id, who)
 
     def request_retrain(self, project_id: int) -> tuple[Job | None, str]:
         """Ask for a training; the job that will do it, if any, and one sentence."""
@@ -188,9 +275,9 @@ class Actions:
         """As `request_retrain`, and whether the job is new."""
         with self._store.read() as c:
             projects.get(c, project_id)
-            generation, _ = self._suggester.generation(c, project_id)
+            generation, damaged = self._suggester.generation(c, project_id)
             newest = max(images.ids(c, project_id), default=0)
-            behind = generation is None or newest > max(generation.image_ids, default=0)
+            behind = generation is None or bool(damaged) or newest > max(generation.image_ids, default=0)
         return training.request_retrain(self._store, project_id, behind=behind)
 
     def cancel(self, project_id: int) -> str:
@@ -222,11 +309,17 @@ class Actions:
         on_progress: OnProgress | None = None,
         *,
         user_id: int | None = None,
+        lenient: bool = False,
     ) -> ImportReport:
-        """Import existing labels from CSV or COCO JSON; a person's answers are never overwritten."""
+        """Import existing labels from CSV or COCO JSON; a person's answers are never overwritten.
+
+        One bad row stops all of it, or, `lenient`, is left out and listed.
+        """
+        need_room(self._settings, "Labels are not taken in")
         who = user_id if user_id is not None else self._store.write(lambda c: self._who(c, None))
+        say = on_progress or _silent
         return importing.import_labels(
-            self._store, project_id, path, user_id=who, on_progress=on_progress or _silent
+            self._store, project_id, path, user_id=who, on_progress=say, lenient=lenient
         )
 
     def export_coco(self, project_id: int, path: Path) -> ExportReport:
@@ -240,11 +333,17 @@ class Actions:
     def _import(
         self, run: Callable[..., ImportReport], project_id: int, what: object, on_progress: OnProgress | None
     ) -> ImportReport:
+        need_room(self._settings, "Pictures are not taken in")
         say = on_progress or _silent
         report = run(self._store, project_id, what, settings=self._settings, on_progress=say)
         if report.added:
             self._store.write(lambda c: _ask_for_features(c, project_id))
         return report
+
+    def _rebuild_damaged(self) -> None:
+        """Ask for a training where a damaged generation was met; outside of any reading transaction."""
+        for project_id in self._suggester.rebuild_wanted():
+            rolling.ask_to_rebuild(self._store, project_id)
 
     @staticmethod
     def _who(c: Connection, user_id: int | None) -> int:
@@ -254,8 +353,8 @@ class Actions:
     def _image(c: Connection, project_id: int, image_id: int) -> Image:
         projects.get(c, project_id)
         image = images.get(c, image_id)
-        if image.project_id != project_id:
-            raise NotFound(f"There is no image {image_id} in project {project_id}.")
+        if image.project_id != project_id:  # not told from one that never was
+            raise NotFound(f"There is no image {image_id}.")
         return image
 
 

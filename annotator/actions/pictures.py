@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
-from annotator.errors import BadInput, NotFound
+from annotator.errors import BadInput, Gone, StoreError
 from annotator.records import Image, ImageState
 from annotator.store import Store, images
 
@@ -29,24 +30,28 @@ def thumbnail_path(image: Image) -> str:
 def picture_file(store: Store, image_id: int, size: str) -> tuple[Path, str]:
     """Path and media type of a picture.
 
-    Raises NotFound for an unknown id and for a file that is gone; then the image is marked missing, and
-    ready again once the file is back.
+    Raises NotFound for an unknown id and Gone for a file that is missing or has changed since its import: it
+    would be another picture that people answer for. A missing one is marked so, and ready again once the file
+    is back; whether a changed one is back only a scan can tell.
     """
     if size not in SIZES:
         raise BadInput(f"There is no size {size!r}; there is: {', '.join(SIZES)}.")
     with store.read() as c:
         image = images.get(c, image_id)
     full = _inside(store.data_dir, image.canonical)
-    if full is None or not full.is_file():
+    if full is None or not _readable(full):
         _mark(store, image, ImageState.MISSING)
-        raise NotFound(
-            f"The file of picture {image.name!r} (image {image.id}) is missing from the data folder."
+        raise Gone(f"The file of picture {image.name!r} (image {image.id}) is missing from the data folder.")
+    if image.state is ImageState.CHANGED:
+        raise Gone(
+            f"The file of picture {image.name!r} (image {image.id}) has changed since it was imported; "
+            "its labels are kept, and `annotator scan --deep` takes it back once the file is the old one."
         )
     if image.state is ImageState.MISSING:
         _mark(store, image, ImageState.READY)
     if size == "thumb":
         thumb = _inside(store.data_dir, thumbnail_path(image))
-        if thumb is not None and thumb.is_file():
+        if thumb is not None and _readable(thumb):
             return thumb, "image/jpeg"
         _log.warning("image %d has no thumbnail; its full picture is shown instead", image.id)
     return full, _TYPES.get(full.suffix, "application/octet-stream")
@@ -58,6 +63,15 @@ def _inside(data_dir: Path, relative: str) -> Path | None:
     return path if path.is_relative_to(root) else None
 
 
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
 def _mark(store: Store, image: Image, state: ImageState) -> None:
-    if image.state is not state:
+    """Note a state in passing: a store that cannot write now must not stop anybody from looking."""
+    if image.state is state:
+        return
+    try:
         store.write(lambda c: images.set_state(c, image.id, state))
+    except StoreError as error:
+        _log.warning("image %d could not be marked %s (%s)", image.id, state.value, error)

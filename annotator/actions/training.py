@@ -14,8 +14,11 @@ WORKER_ALIVE_MS = 10_000
 RETRAIN = "retrain"
 
 
-def status(c: Connection, project_id: int, *, settings: Settings, now: int) -> Status:
-    """Everything the status line shows; counts come from counters, never from counting rows."""
+def status(c: Connection, project_id: int, *, settings: Settings, now: int, problem: str = "") -> Status:
+    """Everything the status line shows; counts come from counters, never from counting rows.
+
+    `problem` says what is wrong with the current generation.
+    """
     projects.get(c, project_id)
     new = decisions.count_since(c, project_id, learned_up_to(c, project_id))
     return Status(
@@ -25,6 +28,7 @@ def status(c: Connection, project_id: int, *, settings: Settings, now: int) -> S
         trains_after=max(0, settings.retrain_every - new),
         job=_shown_job(c, project_id),
         worker=_worker(c, now),
+        problem=problem,
     )
 
 
@@ -90,6 +94,10 @@ def _request(c: Connection, project_id: int, *, behind: bool, now: int) -> Retra
     active = [job for job in jobs.active(c, project_id) if job.kind == RETRAIN]
     running = next((job for job in active if job.status is JobStatus.RUNNING), None)
     waiting = next((job for job in active if job.status is JobStatus.QUEUED), None)
+    if running is not None and jobs.resting(running):
+        jobs.wake(c, running.id)
+        again = "The worker died during the last attempt; it is tried again now."
+        return RetrainAnswer(job=jobs.get(c, running.id), created=False, message=again)
     if (
         running is not None
         and waiting is None

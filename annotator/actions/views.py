@@ -64,6 +64,7 @@ class Status:
     trains_after: int  # new decisions still missing until a training starts by itself
     job: Job | None  # the running one, else the waiting one, else the last
     worker: WorkerView = field(default_factory=WorkerView)
+    problem: str = ""  # what is wrong with the current generation, and what serves instead
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from annotator import __version__
 from annotator.actions import Actions
-from annotator.api import errors, files, routes, sign_in
+from annotator.api import accounts, editing, errors, files, generations, health, routes, sign_in
 from annotator.api.auth import Gate
 from annotator.api.guard import Guard
+from annotator.api.permissions import confirmed
 from annotator.settings import Settings
 from annotator.store import Store
 
@@ -21,21 +22,29 @@ def create_app(store: Store, settings: Settings, *, actions: Actions | None = No
     `app.state.actions` is the door to everything, `app.state.first_run_secret` the one-time secret of the
     first sign-in (None when nobody needs it).
     """
-    app = FastAPI(title="Annotation assistant", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Annotation assistant",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(confirmed)],
+    )
     shutil.rmtree(settings.data_dir / files.TEMPORARY, ignore_errors=True)  # left by a server that was killed
-    gate = Gate(store, settings)
     app.state.settings = settings
     app.state.actions = actions or Actions(store, settings)
+    gate = Gate(store, settings, actions=app.state.actions)
     app.state.gate = gate
     app.state.first_run_secret = gate.first_run_secret
     errors.install(app)
-    for part in (sign_in.router, routes.router, files.router):
+    for part in (
+        sign_in.router,
+        accounts.router,
+        health.router,
+        editing.router,
+        routes.router,
+        generations.router,
+        files.router,
+    ):
         app.include_router(part)
-    app.add_api_route("/healthz", healthz, methods=["GET"])
     app.add_middleware(Guard, gate=gate, settings=settings)
     return app
-
-
-def healthz() -> dict[str, str]:
-    """Says that the server answers; nothing else."""
-    return {"status": "ok"}

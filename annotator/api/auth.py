@@ -1,4 +1,4 @@
-"""Who is asking: one owner, a one-time secret on the first run, a password, sessions."""
+"""Who is asking: accounts with passwords, sessions of browsers, tokens of programs."""
 
 from __future__ import annotations
 
@@ -7,74 +7,69 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerifyMismatchError
+from sqlalchemy import Connection
 
-from annotator.api.errors import NotSignedIn, TooManyAttempts
+from annotator.actions import Actions
+from annotator.actions.accounts import Known, still
+from annotator.api.errors import NotSignedIn
 from annotator.api.rules import sign_in_required
-from annotator.errors import BadInput, Conflict, NotAllowed
+from annotator.api.throttle import FREE_ATTEMPTS, Throttle, Turns
+from annotator.errors import Conflict, NotAllowed, StoreError
+from annotator.people import ApiToken
 from annotator.settings import Settings
-from annotator.store import Store, sessions, users
+from annotator.store import Store, sessions, tokens, users
 from annotator.store.clock import now_ms
+from annotator.store.names import twin_key
+
+__all__ = ["COOKIE", "FREE_ATTEMPTS", "SESSION_MS", "Caller", "Gate", "Throttle"]
 
 _log = logging.getLogger(__name__)
 
 COOKIE = "annotator_session"
+_WRONG = "The name or the password is wrong."
 SESSION_MS = 30 * 24 * 3600 * 1000
-PASSWORD_LENGTH = (10, 1000)
-FREE_ATTEMPTS = 10
-_REMEMBER_S = 30.0  # how long a session found in the store is not looked up again
+_NOTED_MS = 60_000  # the last use of a token is written once a minute at most
 
 
-class Throttle:
-    """Wrong attempts per address: ten are free, then a pause that doubles up to an hour."""
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, and whether a program's token says so."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, addresses: int = 10_000) -> None:
-        self._clock = clock
-        self._limit = addresses
-        self._lock = threading.Lock()
-        self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
-
-    def attempt(self, address: str) -> None:
-        """Count one attempt before it is judged; raise TooManyAttempts while the address has to wait."""
-        with self._lock:
-            count, until = self._wrong.get(address, (0, 0.0))
-            wait = until - self._clock()
-            if count >= FREE_ATTEMPTS and wait > 0:
-                raise TooManyAttempts(int(wait) + 1)
-            pause = min(3600.0, 30.0 * 2.0 ** min(20, max(0, count + 1 - FREE_ATTEMPTS)))
-            self._wrong[address] = (count + 1, self._clock() + pause)
-            self._wrong.move_to_end(address)
-            while len(self._wrong) > self._limit:
-                self._wrong.popitem(last=False)
-
-    def right(self, address: str) -> None:
-        """Forget the wrong attempts of an address."""
-        with self._lock:
-            self._wrong.pop(address, None)
+    user_id: int
+    by_token: bool = False
 
 
 class Gate:
-    """Sign-in of the one owner. Thread-safe.
+    """Signs people in and knows them again. Thread-safe.
 
-    `required` is False on a server that only this machine can reach: there everyone is the owner.
-    `first_run_secret` is there until a password is set; the program that serves shows it on its console.
+    `required` is False on a server that only this machine can reach, or that was told to have a single user:
+    there everyone is the administrator. `first_run_secret` is there until the owner has a password; the
+    program that serves shows it on its console.
+
+    Nothing about a caller is remembered between requests: a closed account, a changed password or a revoked
+    token counts at once, also when another process did it.
     """
 
     def __init__(
-        self, store: Store, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        settings: Settings,
+        *,
+        actions: Actions | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._clock = clock
-        self._hasher = PasswordHasher()
-        self._hashing = threading.BoundedSemaphore(2)  # one hash takes 64 MB
         self._throttle = Throttle(clock)
+        self.turns = Turns()
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._noted: dict[int, int] = {}
+        self.actions = actions or Actions(store, settings)
         self.required = sign_in_required(settings)
+        self.insecure_http = settings.insecure_http
         self._owner = store.write(lambda c: users.owner(c, now=now_ms()))
         secret = secrets.token_urlsafe(18)
         self.first_run_secret: str | None = secret if self.required and not self.has_password() else None
@@ -88,72 +83,96 @@ class Gate:
         with self._store.read() as c:
             return users.get_password(c, self._owner) is not None
 
+    def caller(self, *, session: str | None, bearer: str | None) -> Caller | None:
+        """Who is behind a request; a token counts alone, whatever cookie comes with it."""
+        if bearer is not None:
+            return self._by_token(bearer)
+        if not self.required:
+            return Caller(self.actions.accounts.machine())
+        user_id = self.user_of(session) if session is not None else None
+        return None if user_id is None else Caller(user_id)
+
     def user_of(self, token: str) -> int | None:
-        """The user of a session; None when it does not exist or has run out."""
-        with self._lock:
-            user_id, until = self._known.get(token, (0, 0.0))
-            if until > self._clock():
-                return user_id
+        """The user of a session; None when it does not exist, has run out, or the account is disabled."""
         with self._store.read() as c:
-            found = sessions.find(c, token, now=now_ms())
-        if found is not None:
-            with self._lock:
-                self._known[token] = (found, self._clock() + _REMEMBER_S)
-                while len(self._known) > 1000:
-                    self._known.popitem(last=False)
-        return found
+            return sessions.find(c, token, now=now_ms())
 
     def setup(self, *, secret: str, password: str, address: str) -> str:
-        """Set the first password with the one-time secret and return a session.
+        """Set the owner's first password with the one-time secret and return a session.
 
         Raises Conflict when a password exists already, NotAllowed for a wrong secret, BadInput for a password
         of an unusable length, TooManyAttempts.
         """
-        if self.has_password() or self.first_run_secret is None:
+        expected = self.first_run_secret
+        if self.has_password() or expected is None:
             raise Conflict("The password is set already; sign in with it.")
-        self._throttle.attempt(address)
-        if not hmac.compare_digest(secret.strip().encode(), self.first_run_secret.encode()):
-            raise NotAllowed("That is not the secret this server printed when it started.")
-        shortest, longest = PASSWORD_LENGTH
-        if not shortest <= len(password) <= longest:
-            raise BadInput(
-                f"The password needs {shortest} to {longest} characters; this one has {len(password)}."
-            )
-        with self._hashing:
-            digest = self._hasher.hash(password)
-        with self._lock:  # two people with the same secret: the second one comes too late
-            if self.first_run_secret is None:
-                raise Conflict("The password is set already; sign in with it.")
-            self._store.write(lambda c: users.set_password(c, self._owner, digest))
+        with self._attempt("", address):
+            if not hmac.compare_digest(_bytes(secret.strip()), expected.encode()):
+                raise NotAllowed("That is not the secret this server printed when it started.")
+            owner = self.actions.accounts.first_password(password)
             self.first_run_secret = None
-        self._throttle.right(address)
-        return self._open_session()
+        return self._open_session(owner)
 
-    def login(self, *, password: str, address: str) -> str:
-        """Return a new session. Raises NotSignedIn for a wrong password, TooManyAttempts."""
-        self._throttle.attempt(address)
-        with self._store.read() as c:
-            digest = users.get_password(c, self._owner)
-        if digest is None or len(password) > PASSWORD_LENGTH[1] or not self._matches(digest, password):
-            raise NotSignedIn("The password is wrong.")
-        self._throttle.right(address)
-        return self._open_session()
+    def login(self, *, name: str, password: str, address: str) -> str:
+        """Return a new session. Raises NotSignedIn for a wrong name or password, TooManyAttempts."""
+        with self._attempt(twin_key(name), address):
+            known = self.actions.accounts.checked(name, password)
+            if known is None:
+                raise NotSignedIn(_WRONG)
+            return self._open_session(known.user_id, known)
+
+    def accept(self, *, secret: str, name: str, password: str, address: str) -> str:
+        """Take an invitation and return a session; errors as `Inviting.accept`, and TooManyAttempts."""
+        with self._attempt(twin_key(name), address):  # it may be a password tried for an existing name
+            user_id = self.actions.inviting.accept(secret, name, password)
+        return self._open_session(user_id)
+
+    def change_password(self, user_id: int, *, old: str, new: str, keep: str | None, address: str) -> None:
+        """Change one's own password and sign out every other browser; TooManyAttempts, else as `Accounts`."""
+        with self._attempt(user_id, address):
+            self.actions.accounts.change_password(user_id, old, new, keep=keep)
 
     def logout(self, token: str) -> None:
         """End a session."""
-        with self._lock:
-            self._known.pop(token, None)
         self._store.write(lambda c: sessions.delete(c, token))
 
-    def _matches(self, digest: str, password: str) -> bool:
-        with self._hashing:
-            try:
-                return bool(self._hasher.verify(digest, password))
-            except VerifyMismatchError:
-                return False
-            except InvalidHashError:
-                _log.error("the stored password hash is not readable")
-                return False
+    @contextmanager
+    def _attempt(self, account: str | int, address: str) -> Iterator[None]:
+        """Judge one attempt: a turn of its own, counted before, forgotten when the block finds it right."""
+        with self.turns.one(address):
+            self._throttle.attempt((account, address))
+            yield
+            self._throttle.right((account, address))
 
-    def _open_session(self) -> str:
-        return self._store.write(lambda c: sessions.create(c, self._owner, ttl_ms=SESSION_MS, now=now_ms()))
+    def _by_token(self, secret: str) -> Caller | None:
+        now = now_ms()
+        with self._store.read() as c:
+            found = tokens.find(c, secret, now=now)
+        if found is None:
+            return None
+        self._note(found, now)
+        return Caller(found.user_id, by_token=True)
+
+    def _note(self, token: ApiToken, now: int) -> None:
+        with self._lock:
+            if now - max(self._noted.get(token.id, 0), token.last_used_at or 0) < _NOTED_MS:
+                return
+            self._noted[token.id] = now
+        try:
+            self._store.write(lambda c: tokens.touch(c, token.id, now=now))
+        except StoreError as error:  # a full disk must not lock out a program that only reads
+            _log.warning("the use of token %d could not be noted: %s", token.id, error)
+
+    def _open_session(self, user_id: int, known: Known | None = None) -> str:
+        """A session, unless the account was closed or its password replaced while that was compared."""
+
+        def work(c: Connection) -> str:
+            if users.get(c, user_id).disabled_at is not None or (known is not None and not still(c, known)):
+                raise NotSignedIn(_WRONG)
+            return sessions.create(c, user_id, ttl_ms=SESSION_MS, now=now_ms())
+
+        return self._store.write(work)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

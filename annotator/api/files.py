@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,8 +22,9 @@ from annotator.api.routes import actions_of, user_of
 router = APIRouter()
 
 TEMPORARY = "tmp"  # folder in the data folder for files that live as long as one request
+# A browser keeps a picture but asks each time whether it may still show it: a right can be taken away.
 _PICTURE_HEADERS = {
-    "Cache-Control": "private, max-age=31536000, immutable",
+    "Cache-Control": "private, no-cache",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Content-Disposition": "inline",
 }
@@ -37,7 +39,11 @@ def picture(
     if "," in request.headers.get("range", ""):
         return envelope(416, "range", "A picture is given whole or as one range.")
     path, media_type = actions_of(request).image_file(image_id, size)
-    return FileResponse(path, media_type=media_type, headers=_PICTURE_HEADERS)
+    found = path.stat()
+    headers = _PICTURE_HEADERS | {"ETag": f'"{path.stem}-{found.st_mtime_ns:x}-{found.st_size:x}"'}
+    if headers["ETag"] in _tags(request):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return FileResponse(path, media_type=media_type, headers=headers, stat_result=found)
 
 
 @router.get("/api/projects/{project_id}/export/{kind}")
@@ -62,12 +68,25 @@ def export(request: Request, project_id: PathId, kind: Literal["coco", "csv"]) -
 
 
 @router.post("/api/projects/{project_id}/labels")
-def import_labels(request: Request, project_id: PathId, file: UploadFile) -> shapes.Json:
-    """Read labels from a CSV or COCO JSON file; all of it or nothing."""
+def import_labels(
+    request: Request,
+    project_id: PathId,
+    file: UploadFile,
+    mode: Annotated[Literal["strict", "lenient"], Query()] = "strict",
+) -> shapes.Json:
+    """Read labels from a CSV or COCO JSON file; all of it or nothing, or in lenient mode its good rows."""
     with _kept(request, file) as path:
         return shapes.import_report(
-            actions_of(request).import_labels(project_id, path, user_id=user_of(request))
+            actions_of(request).import_labels(
+                project_id, path, user_id=user_of(request), lenient=mode == "lenient"
+            )
         )
+
+
+def _tags(request: Request) -> set[str]:
+    """What a browser says it has: `If-None-Match` as single tags, weak or strong."""
+    given = request.headers.get("if-none-match", "")
+    return {tag.strip().removeprefix("W/") for tag in given.split(",")}
 
 
 @contextmanager

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import secrets
-from http.cookies import CookieError, SimpleCookie
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 
 from anyio import to_thread
 from fastapi.responses import Response
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from annotator.api import rules
-from annotator.api.auth import COOKIE, Gate
-from annotator.api.errors import envelope
-from annotator.api.headers import protect
+from annotator.api import permissions, rules
+from annotator.api.answer import Answer, refusal_of
+from annotator.api.auth import COOKIE, Caller, Gate
+from annotator.api.body import Body
+from annotator.api.errors import REQUEST_ID, envelope, plain_refusal, refusal, status_of
 from annotator.api.pages import login_page, setup_page
-from annotator.settings import Settings
+from annotator.api.permissions import Judged
+from annotator.api.rules import Unwanted
+from annotator.errors import AnnotatorError
+from annotator.health import need_room
+from annotator.settings import LOOPBACK, Settings
 
-OPEN_PATHS = frozenset({"/healthz", "/login", "/setup"})
+_OURS = ("/api/", "/img/")
+PICTURES_AT_ONCE = 48  # for one person: eight browsers, each with the six connections browsers open
 
 
 class Guard:
-    """Refuses foreign hosts, foreign pages, strangers and oversized bodies.
+    """Refuses foreign hosts, foreign pages, strangers, and bodies of a kind, size or pace that is not taken.
 
     Decides on `scope["path"]`: a URL rebuilt from the `Host` header can be bent by whoever sends it.
     """
@@ -29,7 +38,9 @@ class Guard:
     def __init__(self, app: ASGIApp, *, gate: Gate, settings: Settings) -> None:
         self._app = app
         self._gate = gate
+        self._settings = settings
         self._hosts = rules.HostRule(settings.host, settings.allowed_hosts)
+        self._pictures: Counter[int] = Counter()  # being sent now, by person
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through to the application or answer it here."""
@@ -37,130 +48,164 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
+        REQUEST_ID.set(request_id)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         answer = Answer(send, scope)
-        refused = self._refuse(scope, request_id)
+        rule = rules.body_rule(scope["path"])
+        refused = self._refuse(scope)
         if refused is None:
-            state["user_id"] = await self._user(scope)
-            if state["user_id"] is None and scope["path"] not in OPEN_PATHS:
-                refused = await self._ask_to_sign_in(scope, request_id)
+            refused = await self._admit(scope) or _no_route(scope) or _unwanted_body(rule, scope)
+        if refused is None and rule.is_upload and scope.get("method") in rules.WRITING:
+            refused = await to_thread.run_sync(self._no_room, scope)
         if refused is not None:
             await answer.refuse(refused, receive)
             return
-        body = Body(receive, rules.body_limit(scope["path"]), answer)
-        await self._app(scope, body if scope["type"] == "http" else receive, answer)
+        body = Body(receive, rule, answer.replace, again=lambda: self._still(scope))
+        await self._pass_on(scope, body if scope["type"] == "http" else receive, answer)
 
-    def _refuse(self, scope: Scope, request_id: str) -> Response | None:
+    async def _pass_on(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        try:
+            with self._turn(scope):
+                await self._app(scope, receive, answer)
+        except Unwanted as refused:
+            await answer.refuse(refusal_of(refused), None)
+
+    @contextmanager
+    def _turn(self, scope: Scope) -> Iterator[None]:
+        """Count a picture that is being sent; Unwanted when the person gets too many at once already."""
+        user_id = scope["state"].get("user_id")
+        if user_id is None or not scope["path"].startswith("/img/"):
+            yield
+            return
+        if self._pictures[user_id] >= PICTURES_AT_ONCE:
+            raise rules.too_many(PICTURES_AT_ONCE)
+        self._pictures[user_id] += 1
+        try:
+            yield
+        finally:
+            self._pictures[user_id] -= 1
+
+    def _refuse(self, scope: Scope) -> Response | None:
         headers = scope["headers"]
         method = scope.get("method", "GET")
         try:
             if not self._hosts.allows(rules.header(headers, b"host")):
-                message = (
-                    "This server does not answer to that host name; add it to allowed_hosts if it is yours."
-                )
-                return envelope(400, "unknown_host", message, request_id=request_id)
-            if method not in rules.READING | rules.WRITING:
                 return envelope(
-                    405, "method_not_allowed", "This method is not used here.", request_id=request_id
+                    400,
+                    "unknown_host",
+                    "This server does not answer to that host name.",
+                    hint="Add it to allowed_hosts if it is yours.",
                 )
+            if method not in rules.READING | rules.WRITING:
+                return envelope(405, "method_not_allowed", "This method is not used here.")
             origin_matters = scope["type"] == "websocket" and rules.foreign_origin(headers)
             if origin_matters or rules.cross_site(method, headers):
                 message = "This request was sent by another site's page and was not carried out."
-                return envelope(403, "cross_site", message, request_id=request_id)
-            length = rules.header(headers, b"content-length")
-            too_long = length is not None and int(length) > rules.body_limit(scope["path"])
+                return envelope(403, "cross_site", message)
+            rules.check_address(scope["path"], scope.get("query_string", b""))
         except ValueError as error:
-            return envelope(400, "bad_header", f"A header is not usable: {error}", request_id=request_id)
-        return _too_large(scope["path"]) if too_long else None
+            return envelope(400, "bad_header", f"A header is not usable: {error}")
+        except Unwanted as refused:
+            return refusal_of(refused)
+        return None
 
-    async def _user(self, scope: Scope) -> int | None:
-        if not self._gate.required:
-            return await to_thread.run_sync(self._gate.owner)
-        token = session_token(scope)
-        return None if token is None else await to_thread.run_sync(self._gate.user_of, token)
+    async def _admit(self, scope: Scope) -> Response | None:
+        """Find out who asks and whether they may; both are in `state` afterwards, or this is the refusal."""
+        judged = permissions.judge(scope)
+        scope["state"] |= {"judged": judged, "user_id": None, "by_token": False}
+        if judged.need == permissions.OPEN:
+            return None
+        try:
+            caller = await to_thread.run_sync(self._user, scope, judged)
+        except AnnotatorError as error:
+            return refusal(error)
+        if caller is None:
+            return await self._ask_to_sign_in(scope)
+        scope["state"] |= {"user_id": caller.user_id, "by_token": caller.by_token}
+        return None
 
-    async def _ask_to_sign_in(self, scope: Scope, request_id: str) -> Response:
-        accepts = rules.header(scope["headers"], b"accept") or ""
-        if scope.get("method") == "GET" and "text/html" in accepts:
+    def _no_room(self, scope: Scope) -> Response | None:
+        """507 before the first byte of a file: taken in, it would leave no room for answers."""
+        try:
+            announced = int(rules.header(scope["headers"], b"content-length") or 0)
+            need_room(self._settings, "Files are not taken in", coming=announced)
+        except AnnotatorError as error:
+            return refusal(error)
+        return None
+
+    def _user(self, scope: Scope, judged: Judged) -> Caller | None:
+        caller = self._gate.caller(session=session_token(scope), bearer=bearer_token(scope))
+        if caller is not None:
+            permissions.check(self._gate.actions.rights, judged, caller.user_id, by_token=caller.by_token)
+        return caller
+
+    async def _still(self, scope: Scope) -> None:
+        """Ask again after a body that took its time; Unwanted when the sender's right has ended meanwhile."""
+        state = scope["state"]
+        if state["user_id"] is None:
+            return
+        try:
+            caller = await to_thread.run_sync(self._user, scope, state["judged"])
+        except AnnotatorError as error:
+            status, code = status_of(error)
+            raise Unwanted(HTTPStatus(status), code, str(error)) from None
+        if caller is None or caller.user_id != state["user_id"]:
+            raise Unwanted(HTTPStatus.UNAUTHORIZED, "not_signed_in", "Sign in first.")
+
+    async def _ask_to_sign_in(self, scope: Scope) -> Response:
+        accepts = b",".join(value for name, value in scope["headers"] if name == b"accept")
+        if scope.get("method") == "GET" and b"text/html" in accepts and bearer_token(scope) is None:
             has_password = await to_thread.run_sync(self._gate.has_password)
-            return login_page(status=401) if has_password else setup_page(status=401)
-        return envelope(401, "not_signed_in", "Sign in first; the page is /login.", request_id=request_id)
+            page = login_page if has_password else setup_page
+            return page(status=401, insecure=in_the_open(scope))
+        return envelope(401, "not_signed_in", "Sign in first.", hint="The page is /login.")
 
 
-class Answer:
-    """The way back: adds our headers, drops cross-origin permissions, replaces an answer not yet begun."""
-
-    def __init__(self, send: Send, scope: Scope) -> None:
-        self._send = send
-        self._scope = scope
-        self.started = False
-        self.too_large = False
-
-    async def __call__(self, message: Message) -> None:
-        """Pass one message on; after the body turned out too large, say that instead."""
-        if message["type"] in {"http.response.start", "websocket.http.response.start"}:
-            if self.too_large:
-                await self.refuse(_too_large(self._scope["path"]), None)
-                return
-            self.started = True
-            message = {**message, "headers": list(message.get("headers", []))}
-            protect(MutableHeaders(scope=message))
-        elif self.too_large and message["type"] == "http.response.body":
-            return
-        await self._send(message)
-
-    async def refuse(self, response: Response, receive: Receive | None) -> None:
-        """Answer with `response`; a web socket is closed instead."""
-        if self.started:
-            return
-        self.started = True
-        if self._scope["type"] == "websocket":
-            await self._send({"type": "websocket.close", "code": 1008})
-            return
-        protect(response.headers)
-        # The body was not read to its end, so the connection cannot carry another request.
-        response.headers["Connection"] = "close"
-        await response(self._scope, receive or _nothing, self._send)
+def _no_route(scope: Scope) -> Response | None:
+    """404 or 405 for an address of ours that has no such route; other addresses are the page's to answer."""
+    judged, path = scope["state"]["judged"], scope["path"]
+    if judged.template is not None:
+        return None
+    known = permissions.methods(path)
+    if known:
+        return plain_refusal(405, headers={"Allow": ", ".join(known)})
+    return plain_refusal(404) if path.startswith(_OURS) else None
 
 
-class Body:
-    """The way in: counts the bytes, whatever `Content-Length` promised."""
-
-    def __init__(self, receive: Receive, limit: int, answer: Answer) -> None:
-        self._receive = receive
-        self._left = limit
-        self._answer = answer
-
-    async def __call__(self) -> Message:
-        """The next message of the body; BodyTooLarge once there were too many bytes."""
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                self._answer.too_large = True
-                raise BodyTooLarge
-        return message
+def _unwanted_body(rule: rules.BodyRule, scope: Scope) -> Response | None:
+    try:
+        rules.check_body(rule, scope["headers"])
+    except ValueError as error:
+        return envelope(400, "bad_header", f"A header is not usable: {error}")
+    except Unwanted as refused:
+        return refusal_of(refused)
+    return None
 
 
-class BodyTooLarge(Exception):
-    """More bytes came than the path takes."""
+def in_the_open(scope: Scope) -> bool:
+    """Whether a password sent with this request would cross a network unencrypted."""
+    peer = scope.get("client")
+    return scope["scheme"] not in {"https", "wss"} and (peer is None or peer[0] not in LOOPBACK)
+
+
+def bearer_token(scope: Scope) -> str | None:
+    """The token of an `Authorization: Bearer` header; "" when there is one that holds nothing usable.
+
+    Tokens are taken from nowhere else: addresses end up in logs, histories and referrers.
+    """
+    try:
+        value = rules.header(scope["headers"], b"authorization")
+    except ValueError:
+        return ""
+    scheme, _, token = (value or "").strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def session_token(scope: Scope) -> str | None:
-    """The session cookie of a request."""
-    try:
-        cookie: SimpleCookie = SimpleCookie(rules.header(scope["headers"], b"cookie") or "")
-    except (CookieError, ValueError):
-        return None
-    morsel = cookie.get(COOKIE)
-    return morsel.value if morsel else None
+    """The session cookie of a request.
 
-
-def _too_large(path: str) -> Response:
-    limit = rules.body_limit(path) // rules.MIB
-    return envelope(413, "too_large", f"The body is larger than the {limit} MB this address takes.")
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}
+    Read as browsers write it: the strict reader of the standard library gives up at the first odd cookie, and
+    those of other programs on the same name come along.
+    """
+    return HTTPConnection(scope).cookies.get(COOKIE)

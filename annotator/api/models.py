@@ -36,7 +36,11 @@ class CategoryBody(_Body):
 
 
 class DecisionBody(_Body):
-    """One answer of a person for one cell; "unknown" takes an answer back. The server knows who and when."""
+    """One answer of a person for one cell; "unknown" takes an answer back. The server knows who and when.
+
+    `base_seq` is the `seq` of the cell that was on screen, 0 where it was unknown, and `after` the own answer
+    that was on screen on top of it; with them nothing is overwritten that the person has not seen.
+    """
 
     op_id: OpId
     image_id: Id
@@ -49,6 +53,8 @@ class DecisionBody(_Body):
     score: Annotated[float, Field(ge=0, le=1)] | None = None
     random_stream: bool = False
     undo_of: OpId | None = None
+    base_seq: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    after: OpId | None = None
 
     def record(self) -> NewDecision:
         """The same as the store takes it."""
@@ -57,6 +63,13 @@ class DecisionBody(_Body):
 
 
 class DecisionsBody(_Body):
-    """Answers that are stored together or not at all."""
+    """Answers that are stored together or not at all; `given_by` refuses them in another person's session."""
 
     decisions: Annotated[list[DecisionBody], Field(min_length=1, max_length=1000)]
+    given_by: Id | None = None
+
+
+class CategoryOrderBody(_Body):
+    """Ids of all active categories in the order in which they shall be listed."""
+
+    ids: Annotated[list[Id], Field(max_length=100_000)]

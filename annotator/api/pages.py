@@ -1,4 +1,4 @@
-"""The two pages a person sees before signing in: plain HTML, no script, nothing from the request in it."""
+"""The pages a person sees before signing in: plain HTML, no script, and only escaped text in it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'",
 }
+NOT_ENCRYPTED = "Not encrypted: anyone on the network can read the password you type here."
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -19,15 +20,19 @@ label{{display:block;margin:1rem 0 .25rem}}
 input{{width:100%;box-sizing:border-box;font:inherit;padding:.5rem}}
 button{{margin-top:1.25rem;font:inherit;padding:.5rem 1.25rem}}
 p[role=alert]{{color:#a40e26}}
-</style></head><body><main><h1>{title}</h1>{alert}{form}</main></body></html>
+p.warning{{background:#a40e26;color:#fff;padding:.5rem .75rem}}
+</style></head><body><main>{warning}<h1>{title}</h1>{alert}{form}</main></body></html>
 """
 
 _LOGIN = """<form method="post" action="/login">
+<label for="name">Name</label>
+<input id="name" name="name" autocomplete="username" required autofocus>
 <label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>
+<input id="password" name="password" type="password" autocomplete="current-password" required>
 <button>Sign in</button></form>"""
 
-_SETUP = """<p>Nobody has signed in to this server yet. It printed a one-time secret when it started.</p>
+_SETUP = """<p>Nobody has signed in to this server yet. It printed a one-time secret when it started.
+You will sign in with the name <strong>owner</strong> and the password you choose here.</p>
 <form method="post" action="/setup">
 <label for="secret">One-time secret</label>
 <input id="secret" name="secret" autocomplete="off" required autofocus>
@@ -35,18 +40,63 @@ _SETUP = """<p>Nobody has signed in to this server yet. It printed a one-time se
 <input id="password" name="password" type="password" autocomplete="new-password" minlength="10" required>
 <button>Set password</button></form>"""
 
+# No action: the form goes back to the address it came from, which holds the secret.
+_INVITE = """<p>{purpose}</p>
+<form method="post">{name}
+<label for="password">Password, at least 10 characters</label>
+<input id="password" name="password" type="password" autocomplete="new-password" minlength="10" required>
+<button>{button}</button></form>"""
 
-def _page(title: str, form: str, alert: str, status: int, headers: dict[str, str] | None) -> HTMLResponse:
+_NAME = """
+<label for="name">Your name, as the others will see it</label>
+<input id="name" name="name" autocomplete="username" maxlength="200" required autofocus>
+<p>With an account on this server already, give its name and password.</p>"""
+
+
+def _page(
+    title: str,
+    form: str,
+    *,
+    alert: str,
+    status: int,
+    headers: dict[str, str] | None,
+    insecure: bool,
+) -> HTMLResponse:
     shown = f'<p role="alert">{escape(alert)}</p>' if alert else ""
-    body = _PAGE.format(title=title, alert=shown, form=form)
+    warning = f'<p class="warning">{NOT_ENCRYPTED}</p>' if insecure else ""
+    body = _PAGE.format(title=title, alert=shown, form=form, warning=warning)
     return HTMLResponse(body, status, headers=_HEADERS | (headers or {}))
 
 
-def login_page(alert: str = "", *, status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
-    """Asks for the password."""
-    return _page("Sign in", _LOGIN, alert, status, headers)
+def login_page(
+    alert: str = "", *, status: int = 200, headers: dict[str, str] | None = None, insecure: bool = False
+) -> HTMLResponse:
+    """Asks for name and password; `insecure` warns that they go over the network in the open."""
+    return _page("Sign in", _LOGIN, alert=alert, status=status, headers=headers, insecure=insecure)
 
 
-def setup_page(alert: str = "", *, status: int = 200, headers: dict[str, str] | None = None) -> HTMLResponse:
+def setup_page(
+    alert: str = "", *, status: int = 200, headers: dict[str, str] | None = None, insecure: bool = False
+) -> HTMLResponse:
     """Asks for the one-time secret and a new password."""
-    return _page("First sign-in", _SETUP, alert, status, headers)
+    return _page("First sign-in", _SETUP, alert=alert, status=status, headers=headers, insecure=insecure)
+
+
+def invite_page(
+    purpose: str,
+    alert: str = "",
+    *,
+    reset: bool,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    insecure: bool = False,
+) -> HTMLResponse:
+    """Asks for a name and a password, or with `reset` for a new password alone."""
+    button = "Set password" if reset else "Join"
+    form = _INVITE.format(purpose=escape(purpose), name="" if reset else _NAME, button=button)
+    return _page("Invitation", form, alert=alert, status=status, headers=headers, insecure=insecure)
+
+
+def refused_page(alert: str, *, status: int, headers: dict[str, str] | None = None) -> HTMLResponse:
+    """Says why there is no form here."""
+    return _page("Invitation", "", alert=alert, status=status, headers=headers, insecure=False)

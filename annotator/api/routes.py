@@ -28,9 +28,10 @@ def user_of(request: Request) -> int:
 
 
 @router.get("")
-def projects(request: Request) -> list[shapes.Json]:
-    """All projects."""
-    return [shapes.project(found, size) for found, size in actions_of(request).project_sizes()]
+def projects(request: Request, archived: bool = False) -> list[shapes.Json]:
+    """The projects one is in; with `archived` those put away too."""
+    found = actions_of(request).project_sizes(user_of(request), archived=archived)
+    return [shapes.project(project, size) for project, size in found]
 
 
 @router.get("/{project_id}/categories")
@@ -91,7 +92,8 @@ def attention(request: Request, project_id: PathId, image_id: PathId, category_i
 def decide(request: Request, project_id: PathId, body: DecisionsBody) -> shapes.Json:
     """Store answers, all or none; they are on the disk when this answers."""
     new = [decision.record() for decision in body.decisions]
-    return shapes.stored(*actions_of(request).decide(project_id, new, user_of(request)))
+    given = actions_of(request).decide(project_id, new, user_of(request), given_by=body.given_by)
+    return shapes.stored(*given)
 
 
 @router.get("/{project_id}/status")

@@ -10,10 +10,12 @@ from annotator.ordering import STRATEGIES, Grid, Ordered, Proposal
 from annotator.records import (
     Category,
     CategoryCount,
+    ConflictingCell,
     Evidence,
     Generation,
     ImportReport,
     Job,
+    PastDecision,
     Project,
     StoredDecision,
     Suggestion,
@@ -34,7 +36,8 @@ def thumb_url(image_id: int) -> str:
 
 def project(found: Project, size: int) -> Json:
     """One line of the list of projects."""
-    return {"id": found.id, "name": found.name, "images": size}
+    told = {"id": found.id, "name": found.name, "images": size}
+    return told if found.archived_at is None else told | {"archived_at": found.archived_at}
 
 
 def category(found: Category, count: CategoryCount | None = None) -> Json:
@@ -114,7 +117,10 @@ def item(found: Item) -> Json:
             "url": picture_url(image.id),
             "thumb": thumb_url(image.id),
         },
-        "cells": [{"category_id": cell.category_id, "state": cell.state.word} for cell in found.cells],
+        "cells": [
+            {"category_id": cell.category_id, "state": cell.state.word, "seq": cell.seq}
+            for cell in found.cells
+        ],
         "candidates": [candidate(one) for one in found.suggested.suggestions],
         "generation": found.suggested.generation_id,
         "note": found.suggested.note,
@@ -154,6 +160,41 @@ def stored(results: Sequence[StoredDecision], head_seq: int) -> Json:
     }
 
 
+def conflict(found: ConflictingCell) -> Json:
+    """A refused answer beside what its cell holds."""
+    return {
+        "op_id": found.op_id,
+        "image_id": found.image_id,
+        "category_id": found.category_id,
+        "mine": found.mine.word,
+        "theirs": found.theirs.word,
+        "seq": found.seq,
+        "user": found.user,
+        "decided_at": found.decided_at,
+    }
+
+
+def history(found: Sequence[PastDecision]) -> list[Json]:
+    """Who decided what and when, newest first."""
+    return [
+        {
+            "seq": one.seq,
+            "op_id": one.op_id,
+            "image_id": one.image_id,
+            "category_id": one.category_id,
+            "category": one.category,
+            "state": one.state.word,
+            "source": one.source.value,
+            "mode": one.mode,
+            "user": one.user,
+            "decided_at": one.decided_at,
+            "base_seq": one.base_seq,
+            "undo_of": one.undo_of,
+        }
+        for one in found
+    ]
+
+
 def status(found: Status) -> Json:
     """The learning loop."""
     counts, worker = found.counts, found.worker
@@ -178,6 +219,7 @@ def generation(found: Generation) -> Json:
     """A generation with its measured quality."""
     return {
         "id": found.id,
+        "status": found.status.value,
         "created_at": found.created_at,
         "map": found.metrics.get("map"),
         "metrics": found.metrics,

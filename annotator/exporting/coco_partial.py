@@ -27,7 +27,7 @@ SCHEMA = "coco_partial/1"
 
 def export_coco(store: Store, project_id: int, path: Path, *, now: int) -> ExportReport:
     """Write every decided cell of the active categories of a project to `path`; the snapshot is kept."""
-    with store.read() as c:
+    with store.frozen() as c:
         project = projects.get(c, project_id)
         described = snapshots.describe(c, project_id)
         active = sorted(categories.list_active(c, project_id), key=lambda category: category.id)

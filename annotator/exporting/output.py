@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from annotator.artifacts import sync_folder
-from annotator.errors import StoreError
+from annotator.errors import StoreError, is_full, no_room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ def atomic(path: Path) -> Iterator[Output]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
+        if is_full(error):
+            raise no_room(f"The export {path.name} could not be written") from error
         raise StoreError(f"The export {path} could not be written ({error.strerror or error}).") from error
     finally:
         temporary.unlink(missing_ok=True)

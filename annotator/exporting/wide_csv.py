@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from pathlib import Path
 
@@ -15,13 +13,15 @@ from annotator.store import Store, categories, projects
 KEY = "file_name"
 _WORDS = {CellState.POSITIVE: "1", CellState.NEGATIVE: "0", CellState.UNSURE: "?"}
 # what a spreadsheet takes for a formula, what would be taken for our key, and what looks escaped already
-_RISKY = re.compile(rf"'*(?:[=+\-@\t\r]|{KEY}$)")
+_RISKY = re.compile(rf"'*(?:[=+\-@\t\r\n＝＋－＠]|{KEY}$)")
+# A spreadsheet that separates by semicolons or tabs would start a new cell there, perhaps with a formula.
+_QUOTED = re.compile(r'[,;\t"\r\n]|^\s|\s$')
 
 
 def export_csv(store: Store, project_id: int, path: Path) -> ExportReport:
     """Write every decided cell of the active categories to `path`: images by id, categories as shown."""
     images = cells = positives = 0
-    with store.read() as c, atomic(path) as output:
+    with store.frozen() as c, atomic(path) as output:
         projects.get(c, project_id)
         active = categories.list_active(c, project_id)
         output.write(_line([KEY, *(escape(category.name) for category in active)]))
@@ -41,6 +41,8 @@ def escape(text: str) -> str:
 
 
 def _line(values: list[str]) -> str:
-    target = io.StringIO(newline="")
-    csv.writer(target, lineterminator="\n").writerow(values)
-    return target.getvalue()
+    return ",".join(_value(value) for value in values) + "\n"
+
+
+def _value(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text

@@ -1,18 +1,56 @@
-"""Cells of a label file that has been checked, before they are written."""
+"""Cells of a label file that has been checked, before they are written, and what was wrong with its rows."""
 
 from __future__ import annotations
 
 import unicodedata
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from annotator.errors import BadFile, BadInput
-from annotator.records import CellState
-from annotator.store.projects import tidy_name
+from annotator.records import CellState, RefusedFile
+from annotator.store.names import tidy_name, twin_key
 
-MAX_LABEL_BYTES = 2**30
+MAX_CELLS = 20_000_000
+LISTED = 1_000  # rows that are named; more are counted
+
+
+class BadRow(Exception):
+    """One row of a label file cannot be used; the text says where and why."""
+
+
+@dataclass(kw_only=True)
+class Problems:
+    """What becomes of bad rows of a file: the first stops a strict import, a lenient one lists them all."""
+
+    file: str
+    lenient: bool = False
+    listed: list[RefusedFile] = field(default_factory=list)
+    count: int = 0
+
+    @contextmanager
+    def row(self, where: str) -> Iterator[None]:
+        """A block that reads one row and may raise BadRow."""
+        try:
+            yield
+        except BadRow as error:
+            self.add(where, str(error))
+
+    def add(self, where: str, reason: str) -> None:
+        """One bad row; BadFile when the import is strict."""
+        if not self.lenient:
+            raise BadFile(self.file, reason)
+        self.count += 1
+        if len(self.listed) < LISTED:
+            self.listed.append(RefusedFile(name=f"{self.file}, {where}", reason=reason))
+
+    def notes(self) -> list[str]:
+        """How many rows were left out, and how many of them are not listed."""
+        if not self.count:
+            return []
+        more = self.count - len(self.listed)
+        return [f"{self.count} rows were left out" + (f", {more} of them not listed." if more else ".")]
 
 
 @dataclass(kw_only=True)
@@ -21,7 +59,7 @@ class Cells:
 
     names: list[str]
     image_ids: array[int] = field(default_factory=lambda: array("q"))
-    columns: array[int] = field(default_factory=lambda: array("l"))
+    columns: array[int] = field(default_factory=lambda: array("i"))
     states: array[int] = field(default_factory=lambda: array("b"))
     notes: list[str] = field(default_factory=list)
 
@@ -32,53 +70,32 @@ class Cells:
         self.states.append(state)
 
 
+def check_count(file: str, cells: int) -> None:
+    """BadFile when a file decides more cells than can be kept in memory at once."""
+    if cells > MAX_CELLS:
+        raise BadFile(file, f"it decides {cells} cells, the limit is {MAX_CELLS}; cut it into several files")
+
+
 def find_image(known: Mapping[str, int], name: str) -> int | None:
     """Id of the picture a label file means: its exact name, or that with forward slashes and without ./"""
     exact = unicodedata.normalize("NFC", name)
     return known.get(exact, known.get(exact.replace("\\", "/").removeprefix("./")))
 
 
-def check_names(names: list[tuple[str, str]], file: str) -> list[str]:
-    """Tidy category names of a file, given as (where in the file, name); BadFile for the first bad one."""
-    seen: dict[str, str] = {}
-    tidied = []
-    for where, name in names:
-        try:
-            tidy = tidy_name(name, "category")
-        except BadInput as error:
-            raise BadFile(file, f"{where}: {error}") from error
-        if tidy.casefold() in seen:
-            raise BadFile(
-                file, f'{where}: the category "{tidy}" was already named in {seen[tidy.casefold()]}'
-            )
-        seen[tidy.casefold()] = where
-        tidied.append(tidy)
-    return tidied
-
-
-def read_text(path: Path) -> tuple[bytes, str]:
-    """Bytes and text of a label file; BadFile unless it is UTF-8 of a sane size."""
+def tidy_category(where: str, name: str, seen: dict[str, str]) -> str:
+    """A usable category name that no other place of the file has; BadRow otherwise. `seen` grows by it."""
     try:
-        size = path.stat().st_size
-        if size > MAX_LABEL_BYTES:
-            raise BadFile(path.name, f"it has {size} bytes, the limit for label files is {MAX_LABEL_BYTES}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadFile(path.name, f"it cannot be read ({error.strerror})") from error
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadFile(path.name, "it is written in UTF-16, save it as UTF-8")
-    if data.startswith(b"PK\x03\x04"):
-        raise BadFile(path.name, "it is a ZIP archive or a spreadsheet, not CSV or JSON")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadFile(path.name, f"it is not UTF-8 text (byte {error.start + 1})") from error
-    if not text.strip():
-        raise BadFile(path.name, "the file is empty")
-    return data, text
+        tidy = tidy_name(name, "category")
+    except BadInput as error:
+        raise BadRow(f"{where}: {error}") from error
+    before = seen.setdefault(twin_key(tidy), where)
+    if before != where:
+        raise BadRow(f'{where}: the category "{tidy}" was already named in {before}')
+    return tidy
 
 
 def shown(value: object) -> str:
     """A value from a file, short enough for a sentence."""
     text = repr(value) if not isinstance(value, str) else f'"{value}"'
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    flat = " ".join(text[:80].split())
+    return flat if len(flat) <= 60 and len(text) <= 80 else f"{flat[:57]}..."

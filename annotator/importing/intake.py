@@ -7,7 +7,6 @@ finished by running it again, which neither loses nor doubles anything.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,14 +16,16 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from annotator.errors import BadFile, BadInput
+from annotator.decoding.pixels import Normalised
+from annotator.decoding.pool import Decoders, shared
+from annotator.errors import BadFile, BadInput, TypeNotAccepted
+from annotator.health import need_room
 from annotator.importing import folder, shelf, upload, zipfile
 from annotator.importing.items import Found, Item
-from annotator.importing.pixels import Normalised, probe_and_normalise
 from annotator.importing.shelf import Shelf, Staged
 from annotator.records import ImageState, ImportReport, NewImage, RefusedFile
 from annotator.settings import Settings
-from annotator.store import Store, images, now_ms, projects
+from annotator.store import LONG_PATIENCE_S, Store, images, now_ms, projects
 
 Progress = Callable[[int, int | None, str], None]
 BATCH = 64
@@ -53,9 +54,11 @@ class _Tally:
     notes: list[str] = field(default_factory=list)
     twins: list[str] = field(default_factory=list)
     first_only: list[str] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
 
     def report(self) -> ImportReport:
-        notes = [*self.notes, *_shortened(self.twins), *_shortened(self.first_only)]
+        sorts = (self.twins, self.renamed, self.first_only)
+        notes = [*self.notes, *(note for sort in sorts for note in _shortened(sort))]
         return ImportReport(
             added=self.added, duplicates=self.duplicates, refused=tuple(self.refused), notes=tuple(notes)
         )
@@ -78,7 +81,7 @@ def import_zip(
     store: Store, project_id: int, path: Path, *, settings: Settings, on_progress: Progress = no_progress
 ) -> ImportReport:
     """Import every picture of a ZIP archive; BadFile when it is not a sane archive."""
-    with zipfile.opened(path) as found:
+    with zipfile.opened(path, settings) as found:
         return _import_found(store, project_id, found, settings=settings, on_progress=on_progress)
 
 
@@ -119,6 +122,7 @@ def import_images(
                 known,
                 tally,
             )
+            need_room(settings, "The import has stopped, what was taken in before stays,")
             for outcome in batch:
                 if isinstance(outcome, RefusedFile):
                     tally.refused.append(outcome)
@@ -143,6 +147,8 @@ def _import_found(
             total=len(found.items),
         )
     refused = (*found.refused, *report.refused)
+    if len(refused) == 1 and len(found.items) == 1 and refused[0].not_accepted:
+        raise TypeNotAccepted(refused[0].name, refused[0].reason)
     if report.added + report.duplicates == 0:
         first = f" ({len(refused)} refused; {refused[0].name}: {refused[0].reason})" if refused else ""
         raise BadInput(f"There is no picture to import in {found.where}{first}.")
@@ -157,13 +163,13 @@ def _import_found(
 def _checked(
     items: Iterable[Item], place: Shelf, known: Mapping[str, tuple[str, str]], max_pixels: int
 ) -> Iterator[_Taken | RefusedFile]:
-    """Check and stage pictures on all cores (Pillow and hashing release the GIL), answers in order."""
-    workers = max(2, os.cpu_count() or 1)
+    """Check and stage pictures on all cores (decoding is done in other processes), answers in order."""
     waiting: deque[Future[_Taken | RefusedFile]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="import") as pool:
+    decoders = shared()
+    with ThreadPoolExecutor(decoders.size + 1, thread_name_prefix="import") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(_check, item, place, known, max_pixels))
+                waiting.append(pool.submit(_check, item, place, known, max_pixels, decoders))
                 if len(waiting) >= 2 * BATCH:
                     yield waiting.popleft().result()
             while waiting:
@@ -174,16 +180,21 @@ def _checked(
 
 
 def _check(
-    item: Item, place: Shelf, known: Mapping[str, tuple[str, str]], max_pixels: int
+    item: Item,
+    place: Shelf,
+    known: Mapping[str, tuple[str, str]],
+    max_pixels: int,
+    decoders: Decoders,
 ) -> _Taken | RefusedFile:
     try:
         data = item.read()
         sha = hashlib.sha256(data).hexdigest()
         if sha in known and place.holds(known[sha][1]):
             return _Taken(name=item.name, sha256=sha)
-        normal = probe_and_normalise(data, item.name, max_pixels)
+        normal = decoders.decode(data, item.name, max_pixels)
     except BadFile as error:
-        return RefusedFile(name=item.name, reason=error.reason)
+        not_accepted = isinstance(error, TypeNotAccepted)
+        return RefusedFile(name=item.name, reason=error.reason, not_accepted=not_accepted)
     except OSError as error:
         return RefusedFile(name=item.name, reason=f"it cannot be read ({error.strerror or error})")
     return _stage(item.name, sha, data, normal, place)
@@ -244,7 +255,7 @@ def _keep(
             found[sha] = (stored.name, created)
         return found
 
-    stored = store.write(rows) if new else {}
+    stored = store.write(rows, patience_s=LONG_PATIENCE_S) if new else {}
     for sha, image in new.items():
         known[sha] = (stored[sha][0], image.original)
     fresh = {sha for sha, (_, created) in stored.items() if created}
@@ -254,6 +265,9 @@ def _keep(
         if taken.sha256 in fresh:
             fresh.discard(taken.sha256)
             tally.added += 1
+            if known[taken.sha256][0] != taken.name:
+                other = known[taken.sha256][0]
+                tally.renamed.append(f"{taken.name} is another picture here and was stored as {other}.")
             continue
         tally.duplicates += 1
         if known[taken.sha256][0] != taken.name:

@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from annotator.decoding.formats import HEAD, recognise
+from annotator.decoding.pixels import MAX_BYTES
 from annotator.errors import BadFile
-from annotator.importing.pixels import HEAD, MAX_BYTES, recognise
 from annotator.records import RefusedFile
 
 LABEL_SUFFIXES = frozenset({".csv", ".json"})
+PIECE = 2**20  # an unpacker is never asked for more at once
+MAX_NAME = 4_096  # characters of a whole path
+MAX_PART = 255
 HIDDEN = "it is a hidden file"
 
 
@@ -50,12 +54,28 @@ class Found:
 
 
 def read_picture(file: BinaryIO, name: str, size: int) -> bytes:
-    """All bytes of a picture; other files are refused after their first bytes."""
+    """All bytes of a picture; other files are refused after their first bytes.
+
+    `size` is what the file is said to have; what counts is how much comes.
+    """
     head = file.read(HEAD)
     recognise(head, name)
     if size > MAX_BYTES:
         raise BadFile(name, f"it has {size} bytes, the limit is {MAX_BYTES}")
-    return head + file.read(MAX_BYTES)
+    pieces = [head]
+    count = len(head)
+    while piece := file.read(PIECE):
+        pieces.append(piece)
+        count += len(piece)
+        if count > MAX_BYTES:
+            raise BadFile(name, f"it has more than {MAX_BYTES} bytes, the limit")
+    return b"".join(pieces)
+
+
+def clause(error: BaseException) -> str:
+    """What a library says about a file, short and on one line; it may quote the file itself."""
+    text = " ".join("".join(sign if sign.isprintable() else " " for sign in str(error)).split())
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def is_hidden(name: str) -> bool:
@@ -75,4 +95,12 @@ def safe_name(raw: str) -> str:
         raise BadFile(text, "its path leads out of the folder")
     if not parts:
         raise BadFile(text or "(no name)", "it has no name")
-    return "/".join(parts)
+    if "\0" in text or len(slashes) > MAX_NAME:
+        raise BadFile(f"{text[:60]}...", "its name has a NUL" if "\0" in text else "its name is too long")
+    return "/".join(_cut(part) for part in parts)
+
+
+def _cut(part: str) -> str:
+    """A part of a path as long as file systems allow, its ending kept."""
+    ending = PurePosixPath(part).suffix[-20:]
+    return part if len(part) <= MAX_PART else part[: MAX_PART - len(ending)] + ending

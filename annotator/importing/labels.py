@@ -7,40 +7,25 @@ operation ids follow from the content, so importing the same file again changes 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from annotator.errors import BadInput
 from annotator.importing import coco_json, csv_labels
-from annotator.importing.cells import Cells, read_text
+from annotator.importing.cells import Cells, Problems
 from annotator.importing.coco_json import Absent
-from annotator.records import CellState, ImportReport, NewDecision, Source
-from annotator.store import Store, categories, decisions, images, now_ms, projects
+from annotator.importing.texts import check_text, open_text
+from annotator.records import ImportReport
+from annotator.store import LONG_PATIENCE_S, Store, bulk, categories, images, now_ms, projects
+from annotator.store.bulk import ImportedCells, NewCell
 
 Progress = Callable[[int, int | None, str], None]
-CHUNK = 4_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Counts:
-    """Cells of a chunk by what became of them."""
-
-    stored: int = 0
-    same: int = 0
-    kept: int = 0  # decided otherwise before
-    seen: int = 0  # stored by an earlier import of this file and cleared since
-
-    def __add__(self, other: _Counts) -> _Counts:
-        return _Counts(
-            stored=self.stored + other.stored,
-            same=self.same + other.same,
-            kept=self.kept + other.kept,
-            seen=self.seen + other.seen,
-        )
+CHUNK = 20_000
+ONE_TRANSACTION = 100_000  # cells
 
 
 def no_progress(done: int, total: int | None, name: str) -> None:
@@ -55,40 +40,48 @@ def import_labels(
     user_id: int,
     on_progress: Progress = no_progress,
     absent: Absent = "unknown",
+    lenient: bool = False,
 ) -> ImportReport:
     """Import a CSV or COCO file, told apart by content; cells already decided are kept and counted.
 
-    BadFile with the first thing that is wrong, and then nothing is written. `absent` says what a missing
-    annotation means in plain COCO.
+    BadFile with the first thing that is wrong, and then nothing is written; `lenient` takes the good rows and
+    lists the bad ones instead. `absent` says what a missing annotation means in plain COCO. Up to
+    `ONE_TRANSACTION` cells are written all or none; more come in steps so that nobody else waits for them.
     """
     if not path.exists():
-        raise BadInput(f"There is no file {path}.")
+        raise BadInput(f"There is no file {path.name}.")
     with store.read() as c:
         projects.get(c, project_id)
         known = images.name_map(c, project_id)
-    data, text = read_text(path)
-    if text.lstrip()[0] in "{[":
-        cells = coco_json.read(text, path.name, known, absent=absent)
+    problems = Problems(file=path.name, lenient=lenient)
+    digest, first = check_text(path)
+    with open_text(path) as file:
+        if first in "{[":
+            cells = coco_json.read(file, known, problems, absent=absent)
+        else:
+            cells = csv_labels.read(file, known, problems)
+    writer = _Writer(project_id, user_id, digest, cells)
+    if len(cells.states) <= ONE_TRANSACTION:
+        counts, added = store.write(writer.write_all, patience_s=LONG_PATIENCE_S)
+        on_progress(len(cells.states), len(cells.states), path.name)
     else:
-        cells = csv_labels.read(text, path.name, known)
-    ids, added = _categories(store, project_id, cells)
-    digest = hashlib.sha256(data).hexdigest()
-    writer = _Writer(project_id, user_id, digest, cells, ids)
-    counts = _Counts()
-    total = len(cells.states)
+        counts, added = _in_steps(store, writer, path.name, on_progress)
+    return _report(cells, counts, added, problems)
+
+
+def _in_steps(store: Store, writer: _Writer, name: str, on_progress: Progress) -> tuple[ImportedCells, int]:
+    """Everything checked already, so only a full disk or an end of the program can leave it half done.
+
+    The same file again then finishes it.
+    """
+    ids, added = store.write(writer.ensure, patience_s=LONG_PATIENCE_S)
+    counts, total = ImportedCells(), len(writer.cells.states)
     for start in range(0, total, CHUNK):
         chunk = range(start, min(start + CHUNK, total))
-        counts += store.write(functools.partial(writer.write, places=chunk))
-        on_progress(chunk.stop, total, path.name)
-    return _report(cells, counts, added)
-
-
-def _categories(store: Store, project_id: int, cells: Cells) -> tuple[list[int], int]:
-    def work(c: Connection) -> tuple[list[int], int]:
-        found, added = categories.ensure(c, project_id, cells.names, now=now_ms())
-        return [category.id for category in found], added
-
-    return store.write(work)
+        work = functools.partial(writer.write, category_ids=ids, places=chunk)
+        counts += store.write(work, patience_s=LONG_PATIENCE_S)
+        on_progress(chunk.stop, total, name)
+    return counts, added
 
 
 @dataclass(frozen=True)
@@ -99,40 +92,31 @@ class _Writer:
     user_id: int
     digest: str
     cells: Cells
-    category_ids: list[int]
 
-    def write(self, c: Connection, places: range) -> _Counts:
-        known = decisions.labels_of(c, sorted({self.cells.image_ids[place] for place in places}))
-        counts = _Counts()
-        new = []
-        for place in places:
-            image, category = self.cells.image_ids[place], self.category_ids[self.cells.columns[place]]
-            state = CellState(self.cells.states[place])
-            label = known.get(image, {}).get(category)
-            if label is None:
-                new.append(self._decision(image, category, state))
-            elif label.state is state:
-                counts = replace(counts, same=counts.same + 1)
-            else:
-                counts = replace(counts, kept=counts.kept + 1)
-        answers = decisions.record(c, self.project_id, new, user_id=self.user_id, now=now_ms())
-        stored = sum(answer.stored for answer in answers)
-        return counts + _Counts(stored=stored, seen=len(answers) - stored)
+    def write_all(self, c: Connection) -> tuple[ImportedCells, int]:
+        """Categories and all cells."""
+        ids, added = self.ensure(c)
+        return self.write(c, ids, range(len(self.cells.states))), added
 
-    def _decision(self, image_id: int, category_id: int, state: CellState) -> NewDecision:
-        content = f"{self.project_id}/{image_id}/{category_id}/{int(state)}/{self.digest}"
-        return NewDecision(
-            op_id=f"import-{hashlib.blake2b(content.encode(), digest_size=20).hexdigest()}",
-            image_id=image_id,
-            category_id=category_id,
-            state=state,
-            source=Source.IMPORTED,
-            mode="import",
-        )
+    def ensure(self, c: Connection) -> tuple[list[int], int]:
+        """Ids of the categories, and how many of them are new."""
+        found, added = categories.ensure(c, self.project_id, self.cells.names, now=now_ms())
+        return [category.id for category in found], added
+
+    def write(self, c: Connection, category_ids: list[int], places: range) -> ImportedCells:
+        """A slice of the cells."""
+        new = [self._cell(place, category_ids) for place in places]
+        return bulk.import_cells(c, self.project_id, new, user_id=self.user_id, now=now_ms())
+
+    def _cell(self, place: int, category_ids: list[int]) -> NewCell:
+        image, category = self.cells.image_ids[place], category_ids[self.cells.columns[place]]
+        state = self.cells.states[place]
+        content = f"{self.project_id}/{image}/{category}/{state}/{self.digest}"
+        return (f"import-{blake2b(content.encode(), digest_size=20).hexdigest()}", image, category, state)
 
 
-def _report(cells: Cells, counts: _Counts, added: int) -> ImportReport:
-    notes = list(cells.notes)
+def _report(cells: Cells, counts: ImportedCells, added: int, problems: Problems) -> ImportReport:
+    notes = [*cells.notes, *problems.notes()]
     if counts.kept:
         notes.append(f"{counts.kept} cells were already decided otherwise and were kept as they are.")
     if counts.seen:
@@ -141,5 +125,6 @@ def _report(cells: Cells, counts: _Counts, added: int) -> ImportReport:
         cells=counts.stored,
         cells_known=counts.same + counts.kept,
         categories_added=added,
+        refused=tuple(problems.listed),
         notes=tuple(notes),
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from annotator.artifacts import sync_folder
-from annotator.errors import StoreError
+from annotator.errors import StoreError, is_full, no_room
 
 STALE_SECONDS = 24 * 3600
 
@@ -96,6 +96,8 @@ class Shelf:
         try:
             yield
         except OSError as error:
+            if is_full(error):
+                raise no_room("Pictures cannot be stored") from error
             raise StoreError(
                 f"Pictures cannot be stored in {self._root} ({error.strerror or error}); "
                 "make room there and import again."

@@ -12,11 +12,12 @@ from annotator.errors import ArtifactDamaged
 from annotator.ordering import words
 from annotator.ordering.board import Chosen, in_turn
 from annotator.ordering.cells import Cells, Positions, best_of, scorer
+from annotator.ordering.named import Guess
 from annotator.ordering.pace import Pace
 from annotator.ordering.room import Room, Table
 from annotator.records import Image, ImageState
 from annotator.store import images
-from annotator.suggesting import Suggester
+from annotator.suggesting import LoadedGeneration, Suggester
 from dsrb_core.calibration import sigmoid
 
 
@@ -31,10 +32,11 @@ class Desk:
     table: Table
     everything: Cells  # the cells of all active categories
     names: dict[int, str]  # of the categories asked about
+    every_name: dict[int, str]  # of all active categories
     single: int | None  # the one category asked about
     pace: Pace
     most: int  # cells of a picture that are shown
-    generation_id: int | None
+    generation: LoadedGeneration | None
     note: str  # what is damaged
 
 
@@ -44,7 +46,7 @@ class Pick:
 
     image: Image
     position: int
-    way: str  # how it was found: a strategy, or "interleaved", "nearby", "outside"
+    way: str  # how it was found: a strategy, or "interleaved", "nearby", "named", "outside"
     category_id: int | None
     probability: float | None
     opinions: tuple[float, float] | None  # probability by model and by neighbours alone
@@ -68,6 +70,8 @@ def way(desk: Desk, wished: str) -> str:
         return "uncertain" if wished == "disagreement" and not learnt.has_votes else wished
     if learnt is None and _nearby(desk) is not None:
         return "nearby"
+    if learnt is None and named(desk) is not None:
+        return "named"
     return "interleaved" if _diverse(desk) is None else "diverse"
 
 
@@ -118,7 +122,7 @@ def why(desk: Desk, one: Pick) -> str:
         return words.PLAIN.get(one.way, words.OUTSIDE)
     name = desk.names[one.category_id]
     if one.probability is None:
-        return words.unlearnt(one.way, name)
+        return words.unlearnt(one.way, name, similar(desk))
     return words.why(
         "uncertain" if one.way == "outside" else one.way,
         name,
@@ -141,6 +145,23 @@ def _nearby(desk: Desk) -> Positions | None:
         return None  # the suggestions of the next picture name the file
 
 
+def named(desk: Desk) -> Guess | None:
+    """Where the one category asked about may be, by its name; None after its first yes, or without a say."""
+    generation, states = desk.generation, desk.table.cells.states
+    if desk.single is None or generation is None or states.positives(desk.single):
+        return None
+    vectors = desk.suggester.name_vectors(desk.project_id)
+    if vectors is None:
+        return None
+    return desk.room.named(desk.table.cells, generation, vectors, desk.every_name, desk.single)
+
+
+def similar(desk: Desk) -> tuple[str, ...]:
+    """Names that told where to look, the most similar first."""
+    guess = named(desk)
+    return () if guess is None else guess.similar
+
+
 def _diverse(desk: Desk) -> Positions | None:
     try:
         return desk.room.diverse(desk.conn, desk.suggester.features(desk.conn, desk.project_id))
@@ -151,6 +172,8 @@ def _diverse(desk: Desk) -> Positions | None:
 def _plain(desk: Desk, used: str) -> Positions:
     if used == "nearby" and (near := _nearby(desk)) is not None:
         return near
+    if used == "named" and (guess := named(desk)) is not None:
+        return guess.order
     order = _diverse(desk) if used == "diverse" else None
     return desk.room.untouched_first(desk.room.interleaved() if order is None else order, desk.table.cells)
 

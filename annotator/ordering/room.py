@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from annotator.ordering import cold, turns
 from annotator.ordering.board import REBUILD_AFTER, Board, Chosen
 from annotator.ordering.cells import ROWS, Cells, Learnt, Positions, scorer
+from annotator.ordering.named import Guess, Named
 from annotator.ordering.nearby import Nearby
 from annotator.ordering.pace import Pace, measure
 from annotator.ordering.proposals import GridValues
@@ -22,7 +23,7 @@ from annotator.ordering.ties import cell_hash
 from annotator.records import ImageState
 from annotator.store import decisions, images
 from annotator.store.decisions import GivenAnswer
-from annotator.suggesting import LoadedGeneration, PooledFeatures, ProjectStates
+from annotator.suggesting import LoadedGeneration, NameVectors, PooledFeatures, ProjectStates
 
 BOARDS = 12  # orders kept of a project
 ANSWERS = 2000  # newest answers that pace and random stream look at
@@ -63,6 +64,7 @@ class Room:
         self._boards: OrderedDict[tuple[object, ...], Board] = OrderedDict()
         self._grids: tuple[tuple[object, ...], GridValues] | None = None
         self._nearby: Nearby | None = None
+        self._named = Named()
         self._diverse: tuple[PooledFeatures, Positions] | None = None
         self._spread: Positions = np.empty(0, np.int64)
         self._touched = np.empty(0, np.bool_)
@@ -168,6 +170,17 @@ class Room:
         if self._nearby is None or self._nearby.features is not features:
             self._nearby = Nearby(features)
         return self._nearby
+
+    def named(
+        self,
+        cells: Cells,
+        generation: LoadedGeneration,
+        vectors: NameVectors,
+        names: Mapping[int, str],
+        category_id: int,
+    ) -> Guess | None:
+        """Where a category without a yes may be, by its name."""
+        return self._named.guess(cells, generation, self._rows_of(generation), vectors, names, category_id)
 
     def diverse(self, conn: Connection, features: PooledFeatures | None) -> Positions | None:
         """Positions of all pictures, unlike ones first; None while features are missing."""

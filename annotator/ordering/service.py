@@ -60,7 +60,7 @@ class Ordering:
             questions = self._questions(desk, used, limit, user_id)
             return Ordered(
                 questions=tuple(questions),
-                generation_id=desk.generation_id,
+                generation_id=_id(desk),
                 strategy=used,
                 note=_note(desk, questions, "" if strategy in (None, used) else wished),
                 proposal=_proposal(desk) if used == words.DEFAULT and category_id is None else None,
@@ -83,11 +83,12 @@ class Ordering:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
             picks = self._of_one(desk, used, limit, user_id)
-        name = desk.names[category_id]
+            name = desk.names[category_id]
+            why = words.grid_why(used, name, picking.similar(desk))
         return Grid(
             category_id=category_id,
-            generation_id=desk.generation_id,
-            why=words.grid_why(used, name) if picks else f"No open cell of {name} is left.",
+            generation_id=_id(desk),
+            why=why if picks else f"No open cell of {name} is left.",
             seconds=desk.pace.opening + desk.pace.grid * len(picks) if picks else 0.0,
             cells=tuple(
                 GridCell(image_id=one.image.id, name=one.image.name, probability=one.probability)
@@ -103,7 +104,7 @@ class Ordering:
         self, conn: Connection, room: Room, project_id: int, category_id: int | None, user_id: int | None
     ) -> Desk:
         names = {one.id: one.name for one in categories.list_active(conn, project_id)}
-        every = list(names)
+        every = dict(names)
         if category_id is not None:
             if category_id not in names:
                 raise NotFound(f"There is no active category {category_id} in project {project_id}.")
@@ -119,10 +120,11 @@ class Ordering:
             table=table,
             everything=replace(table.cells, category_ids=tuple(every)),
             names=names,
+            every_name=every,
             single=category_id,
             pace=room.pace(conn, states, user_id),
             most=self._settings.candidates,
-            generation_id=None if generation is None else generation.id,
+            generation=generation,
             note=problem,
         )
 
@@ -160,6 +162,10 @@ class Ordering:
             last = picking.pick(desk, used, len(picks) + len(mine))
             picks += [one for one in last if one.position in waiting][: limit - len(picks)]
         return picks
+
+
+def _id(desk: Desk) -> int | None:
+    return None if desk.generation is None else desk.generation.id
 
 
 def _since_blind(desk: Desk, user_id: int | None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from annotator.ordering.pace import Pace
 from annotator.ordering.proposals import BestGrid, BestPicture
 from annotator.ordering.records import Proposal
@@ -53,9 +55,10 @@ def _likely(p: float) -> str:
     return f"{word} ({percent(p)})"
 
 
-def grid_why(strategy: str, name: str) -> str:
-    """How the cells of a grid were chosen."""
+def grid_why(strategy: str, name: str, similar: Sequence[str] = ()) -> str:
+    """How the cells of a grid were chosen; `similar` names where a guess by name led."""
     ways = {
+        "named": f"guessed from its name until the first yes: pictures that look like {_or(similar)} first",
         "value": "likely but not certain first",
         "nearby": "pictures most like the known yes first; the next training learns it",
         "interleaved": "spread over the order of import; nothing has been learnt of it yet",
@@ -64,9 +67,10 @@ def grid_why(strategy: str, name: str) -> str:
     return f"{name}: {ways.get(strategy, STRATEGIES.get(strategy, strategy))}"
 
 
-def unlearnt(way: str, name: str) -> str:
-    """Why a cell of a category leads that no generation has learnt."""
+def unlearnt(way: str, name: str, similar: Sequence[str] = ()) -> str:
+    """Why a cell of a category leads that no generation has learnt; `similar` as in `grid_why`."""
     ways = {
+        "named": f"guessed from its name, the picture looks like {_or(similar)}",
         "random": "drawn at random, the model had no say",
         "nearby": "among the pictures most like the known yes",
     }
@@ -99,6 +103,10 @@ def picture_proposal(picture: BestPicture, pace: Pace) -> Proposal:
 
 def _seconds(seconds: float, measured: bool) -> str:
     return f"{max(1, round(seconds))} s" + ("" if measured else " (typical)")
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _answers(count: int) -> str:

@@ -7,35 +7,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from annotator.errors import StoreError
 from annotator.settings import Settings
 from annotator.store.clock import now_ms
-from annotator.store.writer import Writer, sentence
-from db.engine import make_engine, writing
+from annotator.store.copying import private_copy
+from annotator.store.faults import translate
+from annotator.store.opening import assert_durable, damage
+from annotator.store.writer import PATIENCE_S, Writer
+from db.engine import Facts, make_engine
 from db.migrate import SchemaError, check_known, head, revision_of
 
-__all__ = ["Store", "now_ms"]
+__all__ = ["LONG_PATIENCE_S", "Store", "now_ms"]
 
 T = TypeVar("T")
+LONG_PATIENCE_S = 60.0  # for work that nobody waits for at a page
 
 
 class Store:
     """An open data folder; share one per process between all threads."""
 
-    def __init__(self, engine: Engine, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, engine: Engine, settings: Settings, *, patience_s: float = PATIENCE_S) -> None:
+        self.data_dir = settings.data_dir
         self._engine = engine
-        self._writer = Writer(writing(engine))
+        self.facts: Facts = assert_durable(engine)
+        self._writer = Writer(engine, settings.database, patience_s=patience_s)
 
     @classmethod
-    def open(cls, settings: Settings) -> Store:
-        """Open the database of `settings`; StoreError when it is missing or not at this program's schema."""
+    def open(cls, settings: Settings, *, patience_s: float = PATIENCE_S) -> Store:
+        """Open the database of `settings`; StoreError when it is missing or not at this program's schema.
+
+        `patience_s` is how long a write waits for another process that holds the database: a person's page
+        wants an answer within five seconds, a worker has time.
+        """
         path = settings.database
         if not path.is_file():
             raise StoreError(f"There is no database at {path}; run `annotator migrate` to create it.")
@@ -56,7 +64,11 @@ class Store:
                 f"The database {path} has schema {found}, this program needs {head()}; "
                 "run `annotator migrate`."
             )
-        return cls(engine, settings.data_dir)
+        try:
+            return cls(engine, settings, patience_s=patience_s)
+        except StoreError:
+            engine.dispose()
+            raise
 
     def read(self) -> AbstractContextManager[Connection]:
         """A connection whose reads all see one moment; anything written to it is rolled back."""
@@ -68,17 +80,43 @@ class Store:
             with self._engine.connect() as connection, connection.begin() as transaction:
                 yield connection
                 transaction.rollback()
-        except OperationalError as error:
-            raise StoreError(sentence(error)) from error
+        except DatabaseError as error:
+            raise translate(error, self.data_dir) from error
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def frozen(self) -> AbstractContextManager[Connection]:
+        """A private copy of one moment, for reading that takes long.
+
+        A long `read()` would keep the write-ahead log from being copied back, so that it grows with every
+        answer. DiskFull when the copy does not fit.
+        """
+        return private_copy(self._engine, self.data_dir)
+
+    def write(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
         """Run `work` in a transaction; returns its result once it is safely on disk.
 
         Several callers may share one transaction, each in its own savepoint, so an error of one leaves the
-        others alone. StoreError when the database refuses (disk full, I/O error): nothing of it was
-        stored then.
+        others alone. Nothing of it was stored when it raises StoreBusy (another process held the database for
+        `patience_s` seconds, by default the store's), DiskFull or StoreStopping. After ReadOnly (the disk
+        failed, now or earlier) nothing is promised but that nothing was acknowledged.
         """
-        return self._writer.write(work)
+        return self._writer.write(work, patience_s)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is written any more, in one sentence; empty when all is well."""
+        return self._writer.trouble
+
+    def when_in_trouble(self, tell: Callable[[str], None]) -> None:
+        """Call `tell` with that sentence when it comes to it; it must not take long."""
+        self._writer.on_trouble = tell
+
+    def damage(self) -> str:
+        """Read the whole database file; what is wrong with it in one sentence, empty when nothing is."""
+        return damage(self._engine)
+
+    def refuse_new(self) -> None:
+        """Finish accepted writes and answer newer ones with StoreStopping; reading goes on."""
+        self._writer.refuse_new()
 
     def close(self) -> None:
         """Finish accepted writes and let go of the file."""

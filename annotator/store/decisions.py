@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from annotator.errors import BadInput, Conflict, NotFound
 from annotator.records import CategoryCount, CellState, Label, NewDecision, Source, StoredDecision
+from annotator.store.registers import CellsMoved, Registers
 from annotator.store.rows import MAX_ID, chunks, fields, known_id
 from db import schema
 
@@ -51,14 +52,16 @@ def record(
     """Store decisions in order and bring labels and counts up to date, all or nothing.
 
     An `op_id` seen before is answered with its old `seq` and stores nothing. NotFound for an image or
-    category that does not exist, BadInput for one of another project or an unusable value, Conflict when an
-    `op_id` comes back for another cell or state.
+    category that is not in the project, BadInput for an unusable value, Conflict when an
+    `op_id` comes back for another cell or state, CellsMoved when answers with a `base_seq` meet cells that
+    somebody else has answered differently since. An archived category still takes answers.
     """
     for decision in new:
         _check_values(decision)
     _check_owned(c, schema.Image, "image", project_id, {d.image_id for d in new})
     _check_owned(c, schema.Category, "category", project_id, {d.category_id for d in new})
-    seen = _seen(c, [d.op_id for d in new])
+    seen = _seen(c, [name for d in new for name in (d.op_id, d.after) if name is not None])
+    registers = Registers(c, new, seen)
     seq = c.execute(select(func.coalesce(func.max(_DECISION.seq), 0))).scalar_one()
     fresh: list[dict[str, Any]] = []
     answers = []
@@ -70,10 +73,15 @@ def record(
                 raise Conflict(f'The operation "{decision.op_id}" was already used for another decision.')
             answers.append(StoredDecision(op_id=decision.op_id, seq=old_seq, stored=False))
             continue
+        if not registers.accepts(decision):
+            continue  # the refusal at the end names every such cell at once
         seq += 1
+        base = registers.put(decision, seq)
         seen[decision.op_id] = (seq, content)
-        fresh.append(_row(decision, seq=seq, project_id=project_id, user_id=user_id, now=now))
+        fresh.append(_row(decision, base, seq=seq, project_id=project_id, user_id=user_id, now=now))
         answers.append(StoredDecision(op_id=decision.op_id, seq=seq, stored=True))
+    if registers.refused:
+        raise CellsMoved(registers.conflicts(user_id=user_id, now=now))
     if fresh:
         c.execute(insert(_DECISION), fresh)
         _apply(c, fresh)
@@ -182,7 +190,10 @@ def _check_values(decision: NewDecision) -> None:
         )
     if not 1 <= len(decision.mode) <= 40:
         raise BadInput(f'The mode "{decision.mode[:40]}" must have 1 to 40 characters.')
-    for name, value in (("shown_ms", decision.shown_ms), ("generation_id", decision.generation_id)):
+    if decision.after is not None and decision.base_seq is None:
+        raise BadInput(f'The answer "{decision.op_id}" says what it came after, but not its base_seq.')
+    for name in ("shown_ms", "generation_id", "base_seq"):
+        value = getattr(decision, name)
         if value is not None and not 0 <= value <= MAX_ID:
             raise BadInput(f"{name} {value} is out of range.")
 
@@ -195,10 +206,8 @@ def _check_owned(
         found = c.execute(select(table.id, table.project_id).where(table.id.in_(part)))
         owner.update({row[0]: row[1] for row in found})
     for value in sorted(wanted):
-        if value not in owner:
+        if owner.get(value) != project_id:  # one of another project is not told from one that never was
             raise NotFound(f"There is no {noun} {value}.")
-        if owner[value] != project_id:
-            raise BadInput(f"The {noun} {value} is not part of project {project_id}.")
 
 
 def _seen(c: Connection, op_ids: Sequence[str]) -> dict[str, tuple[int, tuple[int, int, int]]]:
@@ -211,7 +220,9 @@ def _seen(c: Connection, op_ids: Sequence[str]) -> dict[str, tuple[int, tuple[in
     return found
 
 
-def _row(decision: NewDecision, *, seq: int, project_id: int, user_id: int, now: int) -> dict[str, Any]:
+def _row(
+    decision: NewDecision, base: int | None, *, seq: int, project_id: int, user_id: int, now: int
+) -> dict[str, Any]:
     return {
         "seq": seq,
         "op_id": decision.op_id,
@@ -227,6 +238,7 @@ def _row(decision: NewDecision, *, seq: int, project_id: int, user_id: int, now:
         "score": decision.score,
         "random_stream": decision.random_stream,
         "undo_of": decision.undo_of,
+        "base_seq": base,
         "decided_at": now,
     }
 

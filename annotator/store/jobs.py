@@ -1,7 +1,8 @@
 """Jobs: what is due, who does it, and how far it is.
 
 A job belongs to the worker that claimed it until its lease ends; every heartbeat extends the lease.
-`attempts` counts claims, the first one included.
+`attempts` counts claims, the first one included. A running job without an owner rests after a crash of its
+worker: the end of its lease is the moment of the next attempt.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ _COLUMNS = (
     _TABLE.finished_at,
 )
 KINDS = ("features", "retrain")  # in the order they are worked on
+LONGEST_REST_MS = 30 * 60_000  # after a crash
+_ENDED = 0  # end of a lease that is over whatever the clock says
 _QUEUED = JobStatus.QUEUED.value
 _RUNNING = JobStatus.RUNNING.value
 
@@ -78,23 +81,28 @@ def get(c: Connection, job_id: int) -> Job:
 def claim(c: Connection, *, owner: str, lease_ms: int, now: int) -> Job | None:
     """Take the next due job: queued, or running with a lease that has ended; features before retrain.
 
-    A job stays queued while another of its project and kind is running.
+    A job stays queued while another of its project and kind is running, or its project is archived. A lease
+    that ends later than any can is of a clock that was wrong then, and counts as ended.
     """
     other = aliased(_TABLE)
+    latest_end = now + max(lease_ms, LONGEST_REST_MS)
     busy = (
         select(other.id)
         .where(
             other.project_id == _TABLE.project_id,
             other.kind == _TABLE.kind,
             other.status == _RUNNING,
-            other.lease_until >= now,
+            other.lease_until.between(now, latest_end),
         )
         .exists()
     )
     due = or_(
-        and_(_TABLE.status == _QUEUED, ~busy), and_(_TABLE.status == _RUNNING, _TABLE.lease_until < now)
+        and_(_TABLE.status == _QUEUED, ~busy),
+        and_(_TABLE.status == _RUNNING, ~_TABLE.lease_until.between(now, latest_end)),
     )
+    archived = select(schema.Project.id).where(schema.Project.archived_at.is_not(None))
     order = case({kind: place for place, kind in enumerate(KINDS)}, value=_TABLE.kind, else_=len(KINDS))
+    due = and_(due, _TABLE.project_id.not_in(archived))
     chosen = select(_TABLE.id).where(due).order_by(order, _TABLE.id).limit(1).scalar_subquery()
     statement = (
         update(_TABLE)
@@ -171,7 +179,7 @@ def finish(
 def cancel(c: Connection, job_id: int, now: int) -> Job:
     """Cancel a queued job at once, ask a running one to stop; a finished job stays as it is."""
     job = get(c, job_id)
-    if job.status is JobStatus.QUEUED:
+    if job.status is JobStatus.QUEUED or resting(job):
         values = {"status": JobStatus.CANCELLED.value, "finished_at": now, "cancel_requested": True}
         c.execute(update(_TABLE).where(_TABLE.id == job_id).values(values))
     elif job.status is JobStatus.RUNNING:
@@ -196,14 +204,46 @@ def latest(c: Connection, project_id: int, kind: str) -> Job | None:
     return None if row is None else _job(row)
 
 
-def release(c: Connection, owner: str, now: int) -> int:
+def release(c: Connection, owner: str) -> int:
     """Hand back the jobs of a worker that ends in order, so that they are due now; returns how many.
 
     Ending in order is no failed attempt: the claim is taken back from `attempts`.
     """
     mine = and_(_TABLE.owner == owner, _TABLE.status == _RUNNING)
-    values = {"lease_until": now - 1, "attempts": _TABLE.attempts - 1}
+    values = {"lease_until": _ENDED, "attempts": _TABLE.attempts - 1, "owner": None}
     return int(c.execute(update(_TABLE).where(mine).values(values)).rowcount)
+
+
+def resting(job: Job) -> bool:
+    """True for a job whose worker crashed and that waits for its next attempt."""
+    return job.status is JobStatus.RUNNING and job.owner is None
+
+
+def rest_after_crash(c: Connection, *, pauses_ms: Sequence[int], now: int) -> list[Job]:
+    """Take every running job from its owner, who is dead: for the only worker there is, at its start.
+
+    After its n-th attempt a job rests for the n-th pause, or the last one, so that a job that kills its
+    worker does not do so in a loop.
+    """
+    query = select(*_COLUMNS).where(_TABLE.status == _RUNNING, _TABLE.owner.is_not(None))
+    found = [_job(row) for row in c.execute(query)]
+    for job in found:
+        pause = pauses_ms[min(max(job.attempts, 1), len(pauses_ms)) - 1]
+        values = {
+            "owner": None,
+            "lease_until": now + pause,
+            "stage": f"the worker died; attempt {job.attempts + 1} follows",
+            "done": 0,
+            "total": 0,
+        }
+        c.execute(update(_TABLE).where(_TABLE.id == job.id).values(values))
+    return [get(c, job.id) for job in found]
+
+
+def wake(c: Connection, job_id: int) -> None:
+    """End the rest of a job after a crash: a person asked for it now."""
+    resting_job = and_(_TABLE.id == job_id, _TABLE.status == _RUNNING, _TABLE.owner.is_(None))
+    c.execute(update(_TABLE).where(resting_job).values(lease_until=_ENDED))
 
 
 def _owned(job_id: int, owner: str) -> Any:

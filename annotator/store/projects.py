@@ -1,25 +1,28 @@
-"""Projects."""
+"""Projects: archived instead of deleted."""
 
 from __future__ import annotations
 
 import unicodedata
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
-from annotator.errors import BadInput, NotFound
+from annotator.errors import DuplicateProject, NotFound
 from annotator.records import Project
+from annotator.store.names import tidy_name as tidy_name
+from annotator.store.names import twin_key
 from annotator.store.rows import fields, known_id
 from db import schema
 
-_COLUMNS = (schema.Project.id, schema.Project.name, schema.Project.created_at)
-MAX_NAME = 200
+_COLUMNS = (schema.Project.id, schema.Project.name, schema.Project.created_at, schema.Project.archived_at)
 
 
 def create(c: Connection, name: str, *, now: int) -> Project:
-    """A new project; BadInput when the name is taken or unusable."""
+    """A new project; DuplicateProject when the name is taken, BadInput when it is unusable."""
     tidy = tidy_name(name, "project")
-    if by_name(c, tidy) is not None:
-        raise BadInput(f'There is already a project named "{tidy}".')
+    known = _twin(c, tidy)
+    if known is not None:
+        archived = "an archived" if known.archived_at is not None else "already a"
+        raise DuplicateProject(f'There is {archived} project named "{known.name}".')
     key = c.execute(
         insert(schema.Project).values(name=tidy, created_at=now).returning(schema.Project.id)
     ).scalar_one()
@@ -27,7 +30,7 @@ def create(c: Connection, name: str, *, now: int) -> Project:
 
 
 def get(c: Connection, project_id: int) -> Project:
-    """The project with this id, or NotFound."""
+    """The project with this id, archived or not, or NotFound."""
     query = select(*_COLUMNS).where(schema.Project.id == known_id(project_id, "project"))
     row = c.execute(query).one_or_none()
     if row is None:
@@ -36,25 +39,27 @@ def get(c: Connection, project_id: int) -> Project:
 
 
 def by_name(c: Connection, name: str) -> Project | None:
-    """The project with this name, if there is one."""
+    """The project with this name, archived or not, if there is one."""
     tidy = unicodedata.normalize("NFC", name).strip()
     row = c.execute(select(*_COLUMNS).where(schema.Project.name == tidy)).one_or_none()
     return None if row is None else Project(**fields(row))
 
 
-def list_all(c: Connection) -> list[Project]:
-    """Every project, oldest first."""
-    return [Project(**fields(row)) for row in c.execute(select(*_COLUMNS).order_by(schema.Project.id))]
+def _twin(c: Connection, name: str) -> Project | None:
+    """The project whose name only looks different, archived or not."""
+    key = twin_key(name)
+    return next((one for one in list_all(c, archived=True) if twin_key(one.name) == key), None)
 
 
-def tidy_name(name: str, noun: str) -> str:
-    """`name` in NFC without outer blanks; BadInput when it is empty, too long or not plain text."""
-    tidy = unicodedata.normalize("NFC", name).strip()
-    if not tidy:
-        raise BadInput(f"The name of a {noun} must not be empty.")
-    if len(tidy) > MAX_NAME:
-        raise BadInput(f"The name of a {noun} has at most {MAX_NAME} characters, this one has {len(tidy)}.")
-    odd = next((sign for sign in tidy if unicodedata.category(sign) in ("Cc", "Cs")), None)
-    if odd is not None:
-        raise BadInput(f"The name of a {noun} must not contain the control character U+{ord(odd):04X}.")
-    return tidy
+def list_all(c: Connection, *, archived: bool = False) -> list[Project]:
+    """Every project that is worked on, oldest first; with `archived` the others too."""
+    query = select(*_COLUMNS).order_by(schema.Project.id)
+    if not archived:
+        query = query.where(schema.Project.archived_at.is_(None))
+    return [Project(**fields(row)) for row in c.execute(query)]
+
+
+def set_archived(c: Connection, project_id: int, at: int | None) -> None:
+    """Put a project away at a time, or bring it back with None; nothing in it changes."""
+    get(c, project_id)
+    c.execute(update(schema.Project).where(schema.Project.id == project_id).values(archived_at=at))

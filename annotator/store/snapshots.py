@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from annotator.errors import NotFound
 from annotator.records import Snapshot, Source
@@ -89,11 +89,17 @@ def describe(c: Connection, project_id: int) -> Description:
 
 
 def keep(c: Connection, what: Description, *, now: int) -> Snapshot:
-    """The row of a described snapshot, made when it is not there yet."""
+    """The row of a described snapshot, made when it is not there yet.
+
+    Equal content at a later `seq` (an answer that was taken back) moves the row there: who learns from it has
+    seen everything up to then.
+    """
     query = select(*_COLUMNS).where(_TABLE.project_id == what.project_id, _TABLE.digest == what.digest)
     row = c.execute(query).one_or_none()
     if row is not None:
-        return Snapshot(**fields(row))
+        if what.up_to_seq > row.up_to_seq:
+            c.execute(update(_TABLE).where(_TABLE.id == row.id).values(up_to_seq=what.up_to_seq))
+        return get(c, row.id)
     values = {
         "project_id": what.project_id,
         "up_to_seq": what.up_to_seq,

@@ -3,25 +3,41 @@
 Requests that wait while a transaction is being committed share the next one (group commit): each runs in its
 own savepoint, and its caller is answered only after COMMIT has returned. SQLite's own queueing is unfair
 (seconds of waiting with fifty writers); one queue is fair and several times faster.
+
+Nobody waits longer than his patience for another process to let go of the database: a request that no
+transaction has taken up by then leaves the queue and is never performed. A full disk fails the requests of
+one transaction; a failing disk ends all writing until the program is started again.
 """
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from annotator.errors import StoreError
+from annotator.errors import ReadOnly, StoreBusy, StoreStopping
+from annotator.store.checkpoints import Checkpoints
+from annotator.store.faults import BUSY_TEXT, STOPPING_TEXT, translate
+from db.engine import writing
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MAX_GROUP = 256
 MAX_GROUP_SECONDS = 0.05
+PATIENCE_S = 4.5  # an answer, also "busy", comes within five seconds
+LOCK_WAIT_MS = (
+    500  # how long one try to begin waits for another process before the patience is looked at again
+)
+IDLE_S = 2.0  # quiet time after which a large log is copied back
 
 
 class _Carried:
@@ -48,9 +64,29 @@ class _Request(Generic[T]):
         self.result: T | None = None
         self.carried = _Carried()
         self.settled = threading.Event()
+        self._gate = threading.Lock()
+        self._owner = ""
 
-    def perform(self, connection: Connection) -> None:
-        """Run the work in a savepoint; raise only when the database has dropped the whole transaction."""
+    def take(self) -> bool:
+        """The writer performs it now; False when its caller has left."""
+        return self._decide("writer")
+
+    def leave(self) -> bool:
+        """The caller gives up; False when the writer was faster and will settle it."""
+        return self._decide("caller")
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the caller has left."""
+        return self._owner == "caller"
+
+    def fail(self, error: BaseException) -> None:
+        """Settle it with an error."""
+        self.carried.error = error
+        self.settled.set()
+
+    def perform(self, connection: Connection, folder: Path) -> None:
+        """Run the work in a savepoint; raise only when the whole transaction is lost with it."""
         with self.carried, connection.begin_nested():
             self.result = self.work(connection)
         error = self.carried.error
@@ -58,79 +94,168 @@ class _Request(Generic[T]):
             driver: Any = connection.connection.dbapi_connection
             if not driver.in_transaction:  # disk full or I/O error: SQLite rolled everything back by itself
                 raise _first(error)
-            self.carried.error = StoreError(sentence(error))
-            self.carried.error.__cause__ = error
+            found = translate(error, folder)
+            if isinstance(found, ReadOnly):
+                raise error
+            self.carried.error = found
+
+    def _decide(self, owner: str) -> bool:
+        with self._gate:
+            self._owner = self._owner or owner
+            return self._owner == owner
 
 
 class Writer:
-    """Runs callables on one connection, in order, durably."""
+    """Runs callables on one connection at a time, in order, durably.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    `trouble` is empty, or the sentence that says why nothing is written any more; `on_trouble` hears it once,
+    on the writer's thread.
+    """
+
+    def __init__(self, engine: Engine, database: Path, *, patience_s: float = PATIENCE_S) -> None:
+        self._engine = writing(engine, busy_timeout_ms=LOCK_WAIT_MS)
+        self._folder = database.parent
+        self._checkpoints = Checkpoints(engine, database)
+        self._patience_s = patience_s
         self._queue: queue.SimpleQueue[_Request[Any] | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
         self._stop_seen = False
+        self.trouble = ""
+        self.on_trouble: Callable[[str], None] | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction and return its result after COMMIT, or raise its error."""
+    def write(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
+        """Run `work` in a transaction and return its result after COMMIT, or raise its error.
+
+        StoreBusy when no transaction could take it up within `patience_s` seconds.
+        """
         if threading.current_thread() is self._thread:
             raise RuntimeError("write() was called from inside a write; use the connection you were given.")
         request = _Request(work)
         with self._gate:
+            if self.trouble:
+                raise ReadOnly(self.trouble)
             if self._closed:
-                raise StoreError("The store is closed; start the program again.")
+                raise StoreStopping(STOPPING_TEXT)
             self._queue.put(request)
-        request.settled.wait()
+        waited = request.settled.wait(self._patience_s if patience_s is None else patience_s)
+        if not waited:
+            if request.leave():
+                raise StoreBusy(BUSY_TEXT)
+            request.settled.wait()
         if request.carried.error is not None:
             raise request.carried.error
         return cast(T, request.result)
 
-    def close(self) -> None:
-        """Finish what was accepted, then stop."""
+    def refuse_new(self) -> None:
+        """Finish what was accepted and answer everything newer with StoreStopping."""
         with self._gate:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
+
+    def close(self) -> None:
+        """Finish what was accepted, then stop."""
+        self.refuse_new()
         self._thread.join()
 
     def _run(self) -> None:
         while not self._stop_seen:
-            request = self._queue.get()
+            try:
+                request = self._queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                self._tidy(self._checkpoints.idle)
+                continue
             if request is None:
+                self._stop_seen = True
+            else:
+                self._serve(request)
+        self._drain(StoreStopping(STOPPING_TEXT))
+
+    def _serve(self, first: _Request[Any]) -> None:
+        """Commit a group that begins with `first`, and answer its members."""
+        group: list[_Request[Any]] = []
+        error = self._outcome(first, group)
+        while isinstance(error, StoreBusy) and not group and not self._closed:
+            if first.abandoned:
                 return
-            group = [request]
-            whole = _Carried()
-            with whole:
-                self._transaction(group)
+            error = self._outcome(first, group)
+        if error is None:
             for member in group:
-                if whole.error is not None:
-                    member.carried.error = _as_store_error(whole.error)
                 member.settled.set()
+            self._tidy(self._checkpoints.committed)
+            return
+        if isinstance(error, ReadOnly):
+            self._stop_writing(str(error))
+        if not group and first.take():
+            group.append(first)
+        for member in group:
+            member.fail(error)
 
-    def _transaction(self, group: list[_Request[Any]]) -> None:
-        """Run `group`, which grows by whatever waits, and commit."""
-        deadline = time.monotonic() + MAX_GROUP_SECONDS
+    def _outcome(self, first: _Request[Any], group: list[_Request[Any]]) -> BaseException | None:
+        """Run one transaction; None when it is on the disk, StoreBusy without a group when none began."""
+        whole = _Carried()
+        with whole:
+            self._transaction(first, group)
+        return None if whole.error is None else self._for_people(whole.error)
+
+    def _transaction(self, first: _Request[Any], group: list[_Request[Any]]) -> None:
+        """Perform `first` and, as `group` tells, whatever waits; then commit."""
         with self._engine.begin() as connection:
-            group[0].perform(connection)
-            while len(group) < MAX_GROUP and time.monotonic() < deadline:
-                try:
-                    request = self._queue.get_nowait()
-                except queue.Empty:
-                    return
-                if request is None:
-                    self._stop_seen = True
-                    return
-                group.append(request)
-                request.perform(connection)
+            deadline = time.monotonic() + MAX_GROUP_SECONDS
+            request: _Request[Any] | None = first
+            while request is not None:
+                if request.take():
+                    group.append(request)
+                    request.perform(connection, self._folder)
+                request = self._next(group, deadline)
 
+    def _next(self, group: list[_Request[Any]], deadline: float) -> _Request[Any] | None:
+        if self._stop_seen or len(group) >= MAX_GROUP or time.monotonic() >= deadline:
+            return None
+        try:
+            request = self._queue.get_nowait()
+        except queue.Empty:
+            return None
+        self._stop_seen = request is None
+        return request
 
-def sentence(error: SQLAlchemyError) -> str:
-    """A database error for a person."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return f"The database could not be used ({cause}); nothing of this request was saved."
+    def _tidy(self, step: Callable[[], None]) -> None:
+        """Look after the log; nobody waits for it, but a failing disk ends the writing."""
+        carried = _Carried()
+        with carried:
+            step()
+        if carried.error is not None:
+            error = self._for_people(carried.error)
+            _log.error("the log of the database: %s", error)
+            if isinstance(error, ReadOnly):
+                self._stop_writing(str(error))
+
+    def _stop_writing(self, why: str) -> None:
+        """From now on every request is refused; also those that wait."""
+        with self._gate:
+            first, self.trouble = not self.trouble, self.trouble or why
+        self._drain(ReadOnly(why))
+        if first:
+            _log.critical("%s", why)
+            if self.on_trouble is not None:
+                self.on_trouble(why)
+
+    def _drain(self, error: BaseException) -> None:
+        while True:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if request is None:
+                self._stop_seen = True
+            elif request.take():
+                request.fail(error)
+
+    def _for_people(self, error: BaseException) -> BaseException:
+        return translate(error, self._folder) if isinstance(error, SQLAlchemyError) else error
 
 
 def _first(error: DBAPIError) -> DBAPIError:
@@ -140,11 +265,3 @@ def _first(error: DBAPIError) -> DBAPIError:
         found = earlier if isinstance(earlier, DBAPIError) else found
         earlier = earlier.__context__
     return found
-
-
-def _as_store_error(error: BaseException) -> BaseException:
-    if not isinstance(error, SQLAlchemyError):
-        return error
-    wrapped = StoreError(sentence(error))
-    wrapped.__cause__ = error
-    return wrapped

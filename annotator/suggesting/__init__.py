@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from annotator.suggesting.generation import LoadedGeneration
+from annotator.suggesting.names import NameVectors
 from annotator.suggesting.pooled import PooledFeatures
 from annotator.suggesting.states import ProjectStates
 from annotator.suggesting.suggester import Suggester
 
-__all__ = ["LoadedGeneration", "PooledFeatures", "ProjectStates", "Suggester"]
+__all__ = ["LoadedGeneration", "NameVectors", "PooledFeatures", "ProjectStates", "Suggester"]

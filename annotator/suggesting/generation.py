@@ -30,6 +30,7 @@ class LoadedGeneration:
         self.backbone = record.backbone
         self._folder = data_dir / record.folder
         manifest = self._manifest(record.manifest_sha256)
+        self._check_owner(manifest, record)
         self._files: dict[str, dict[str, Any]] = manifest["files"]
         self.image_ids = self._array("image_ids.npy")
         self.category_ids = self._array("category_ids.npy")
@@ -61,6 +62,14 @@ class LoadedGeneration:
         if problem:
             raise ArtifactDamaged(f"Generation {self.id} {problem}.")
         return manifest
+
+    def _check_owner(self, manifest: dict[str, Any], record: Generation) -> None:
+        """A whole folder of another project or generation has digests that are right among themselves."""
+        found = (manifest.get("project"), manifest.get("generation"))
+        if found != (record.project_id, record.id):
+            raise ArtifactDamaged(
+                f"Generation {self.id}: its folder holds generation {found[1]} of project {found[0]}."
+            )
 
     def _checked(self, name: str) -> Path:
         """Path of a file whose bytes are what the manifest says."""

@@ -48,7 +48,9 @@ class ProjectStates:
             self.seq = head
 
     def _load(self, conn: Connection) -> None:
-        for category in categories.list_active(conn, self._project_id):
+        # Archived ones too: one may be restored, and what is decided from now on is followed for all of them.
+        archived = categories.list_archived(conn, self._project_id)
+        for category in [*categories.list_active(conn, self._project_id), *archived]:
             for image_id, state in decisions.of_category(conn, category.id):
                 self._set(image_id, category.id, state)
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Connection
@@ -23,7 +24,9 @@ from annotator.suggesting.candidates import (
     shown,
 )
 from annotator.suggesting.generation import LoadedGeneration
+from annotator.suggesting.names import KeptNames, NameVectors, names_file
 from annotator.suggesting.neighbours import CategoryIndexes, Near, WholePictures
+from annotator.suggesting.opening import serving
 from annotator.suggesting.pooled import PooledFeatures, open_features
 from annotator.suggesting.states import ProjectStates
 
@@ -54,10 +57,12 @@ class _Opened:
 class _Room:
     """In-memory state of one project."""
 
-    def __init__(self, project_id: int) -> None:
+    def __init__(self, project_id: int, data_dir: Path) -> None:
         self.lock = threading.Lock()
         self.states = ProjectStates(project_id)
+        self.names = KeptNames(names_file(data_dir, project_id))
         self.opened = _Opened()
+        self.rebuild = False
         self.backbone = ""
         self.feature_problem = ""
         self.features: PooledFeatures | None = None
@@ -67,7 +72,8 @@ class _Room:
 class Suggester:
     """Suggestions from the current generation and from what people decide meanwhile. Thread-safe.
 
-    A generation with a damaged file is logged once and not used; the note of every answer then says so.
+    A generation with a damaged file is logged once and not used: the newest intact one before it serves, and
+    the note of every answer says so.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -78,7 +84,7 @@ class Suggester:
 
     def _room(self, project_id: int) -> _Room:
         with self._lock:
-            return self._rooms.setdefault(project_id, _Room(project_id))
+            return self._rooms.setdefault(project_id, _Room(project_id, self._data_dir))
 
     def states(self, conn: Connection, project_id: int) -> ProjectStates:
         """Decided cells of a project, as of now."""
@@ -90,6 +96,10 @@ class Suggester:
         """The current generation, and a sentence when there is one that cannot be used."""
         opened = self._open(conn, project_id)
         return opened.generation, opened.problem
+
+    def name_vectors(self, project_id: int) -> NameVectors | None:
+        """Vectors of the categories' names; None where no text model or file of words gives any."""
+        return self._room(project_id).names.now()
 
     def features(self, conn: Connection, project_id: int) -> PooledFeatures | None:
         """Whole-picture features of the backbone in use; None before there are any or when damaged."""
@@ -112,15 +122,24 @@ class Suggester:
             if record is None:
                 room.opened = _Opened()
             elif room.opened.record_id != record.id:
-                try:
-                    loaded = LoadedGeneration(self._data_dir, record)
-                    indexes = CategoryIndexes(loaded, room.states)
-                    room.opened = _Opened(record_id=record.id, generation=loaded, indexes=indexes)
-                except ArtifactDamaged as error:
-                    _log.error("%s", error)
-                    problem = f"{error} Suggestions come from similar pictures until the next training."
-                    room.opened = _Opened(record_id=record.id, problem=problem)
+                found = serving(conn, self._data_dir, record)
+                loaded = found.generation
+                room.opened = _Opened(
+                    record_id=record.id,
+                    generation=loaded,
+                    indexes=None if loaded is None else CategoryIndexes(loaded, room.states),
+                    problem=found.problem,
+                )
+                room.rebuild = bool(found.problem)
             return room.opened
+
+    def rebuild_wanted(self) -> list[int]:
+        """Projects whose current generation was found damaged since the last call: train them again."""
+        with self._lock:
+            rooms = [(project_id, room) for project_id, room in self._rooms.items() if room.rebuild]
+            for _, room in rooms:
+                room.rebuild = False
+        return [project_id for project_id, _ in rooms]
 
     def for_image(self, conn: Connection, project_id: int, image_id: int, limit: int) -> SuggestionList:
         """The `limit` most likely unknown cells of an image, with the decided instances behind them."""
@@ -141,10 +160,10 @@ class Suggester:
             found += self._from_whole_pictures(conn, project_id, image_id, rest)
             problem = " ".join(filter(None, [problem, self._room(project_id).feature_problem]))
         found.sort(key=lambda one: -one.probability)
-        covered = opened.generation is not None and opened.generation.row(image_id) is not None
+        serves = opened.generation
         return SuggestionList(
             image_id=image_id,
-            generation_id=opened.record_id if covered else None,
+            generation_id=None if serves is None or serves.row(image_id) is None else serves.id,
             suggestions=tuple(shown(one, states) for one in found[:limit]),
             note=problem if found else _nothing_to_show(states, active=active, unknown=unknown),
         )

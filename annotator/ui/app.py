@@ -8,12 +8,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 import assets
 from annotator.actions import Actions
 from annotator.api.app import create_app
 from annotator.settings import Settings
 from annotator.store import Store
+from annotator.store.copying import TEMPORARY
 
 MAX_UPLOAD = "4gb"
 
@@ -42,14 +44,19 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     # Gradio reads both while it is imported and built, so they are set before.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # Uploads lie in our folder, which nobody else can read and which every start empties.
+    os.environ["GRADIO_TEMP_DIR"] = str((data_dir / TEMPORARY / "gradio").resolve())
     import gradio as gr
 
+    from annotator.ui.border import PageBorder
+    from annotator.ui.door import Door
     from annotator.ui.page import build_page
     from annotator.ui.theme import page_theme
 
+    door = Door(actions, sign_in=app.state.gate.required)
     gr.mount_gradio_app(
         app,
-        build_page(actions, data_dir=data_dir),
+        build_page(door, data_dir=data_dir),
         path="/",
         theme=page_theme(),
         head=_head(),
@@ -60,6 +67,9 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
         ssr_mode=False,
         enable_monitoring=False,
     )
+    mounted = app.router.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = PageBorder(mounted.app, may_upload=door.may_upload)
     return app
 
 

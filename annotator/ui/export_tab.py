@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gradio as gr
 
-from annotator.actions import Actions
 from annotator.errors import AnnotatorError
 from annotator.ui import words
-from annotator.ui.projects import READ_JS, ProjectField, needed
+from annotator.ui.door import Act, Door
+from annotator.ui.projects import READ_JS, ProjectField
 
 
-def export_page(actions: Actions, project_id: int | None) -> str:
+def export_page(door: Door, request: gr.Request, project_id: int | None) -> str:
     """Links and totals of one project as HTML."""
     try:
-        chosen = needed(project_id)
-        counts = actions.status(chosen).counts
+        here = door.enter(request, Act.EXPORT, project_id)
+        chosen = here.project_id
+        counts = here.actions.status(chosen).counts
     except AnnotatorError as error:
         return words.trouble(error)
     totals = words.joined(
@@ -52,17 +53,17 @@ def _format(address: str, title: str, keeps: str) -> str:
 class ExportTab:
     """The tab's components and what their events do."""
 
-    def __init__(self, actions: Actions, tab: gr.Tab) -> None:
-        self._actions = actions
+    def __init__(self, door: Door, tab: gr.Tab) -> None:
+        self._door = door
         with gr.Column(elem_classes="sheet"):
             with gr.Row():
-                project = ProjectField(actions)
+                project = ProjectField(door)
             page = gr.HTML(elem_id="export-page")
         tab.select(project.refreshed, [project.wanted], [project.dropdown], js=READ_JS, queue=False).then(
             self.on_show, [project.dropdown], [page], queue=False
         )
         project.dropdown.input(self.on_show, [project.dropdown], [page], queue=False)
 
-    def on_show(self, project_id: int | None) -> str:
+    def on_show(self, request: gr.Request, project_id: int | None) -> str:
         """The chosen project's links."""
-        return export_page(self._actions, project_id)
+        return export_page(self._door, request, project_id)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 
-from annotator.actions import Actions, OnProgress
+from annotator.actions import OnProgress
 from annotator.errors import AnnotatorError, BadInput
 from annotator.records import ImportReport
 from annotator.ui import words
-from annotator.ui.projects import KEEP_JS, READ_JS, ProjectField, needed
+from annotator.ui.door import Act, Door, Here, Server
+from annotator.ui.projects import KEEP_JS, READ_JS, ProjectField
 
 REFUSED_HEADERS = ["File", "Why it was not taken"]
+Enter = Callable[[], Here]  # asks the door; raises what the page then says
+EnterServer = Callable[[], Server]
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,11 @@ class Outcome:
     project_id: int | None = None  # made or chosen by the action
 
 
-def create_project(actions: Actions, name: str) -> Outcome:
+def create_project(enter: EnterServer, name: str) -> Outcome:
     """Make an empty project."""
     try:
-        project = actions.create_project(name or "")
+        server = enter()
+        project = server.actions.membership.create_project(server.user_id, name or "")
     except AnnotatorError as error:
         return Outcome(words.trouble(error))
     return Outcome(
@@ -37,55 +42,56 @@ def create_project(actions: Actions, name: str) -> Outcome:
     )
 
 
-def import_folder(actions: Actions, project_id: int | None, folder: str, progress: OnProgress) -> Outcome:
+def import_folder(enter: Enter, folder: str, progress: OnProgress) -> Outcome:
     """Import the pictures of a folder on this machine."""
 
     def work() -> ImportReport:
+        here = enter()
         if not (folder or "").strip():
             raise BadInput("Type the path of a folder on the machine that runs this server.")
-        return actions.import_folder(needed(project_id), Path(folder.strip()).expanduser(), progress)
+        return here.actions.import_folder(here.project_id, Path(folder.strip()).expanduser(), progress)
 
     return _reported(work)
 
 
-def import_uploads(
-    actions: Actions, project_id: int | None, uploads: Sequence[str] | None, progress: OnProgress
-) -> Outcome:
+def import_uploads(enter: Enter, uploads: Sequence[str] | None, progress: OnProgress) -> Outcome:
     """Import uploaded pictures and ZIP archives."""
 
     def work() -> ImportReport:
+        here = enter()
         paths = [Path(upload) for upload in uploads or ()]
         if not paths:
             raise BadInput("Choose pictures or a ZIP archive first.")
         archives = [path for path in paths if path.suffix.lower() == ".zip"]
         pictures = [path for path in paths if path.suffix.lower() != ".zip"]
-        reports = [actions.import_zip(needed(project_id), path, progress) for path in archives]
+        reports = [here.actions.import_zip(here.project_id, path, progress) for path in archives]
         if pictures:
-            reports.append(actions.import_files(needed(project_id), pictures, progress))
+            reports.append(here.actions.import_files(here.project_id, pictures, progress))
         return merged(reports)
 
     return _reported(work)
 
 
-def import_labels(
-    actions: Actions, project_id: int | None, upload: str | None, progress: OnProgress
-) -> Outcome:
-    """Import answers from a CSV or COCO file."""
+def import_labels(enter: Enter, upload: str | None, progress: OnProgress, lenient: bool = False) -> Outcome:
+    """Import answers from a CSV or COCO file; `lenient` leaves bad rows out and lists them."""
 
     def work() -> ImportReport:
+        here = enter()
         if not upload:
             raise BadInput("Choose a CSV or COCO JSON file first.")
-        return actions.import_labels(needed(project_id), Path(upload), progress)
+        return here.actions.import_labels(
+            here.project_id, Path(upload), progress, user_id=here.user_id, lenient=lenient
+        )
 
     return _reported(work)
 
 
-def open_demo(actions: Actions, folder: Path, progress: OnProgress) -> Outcome:
+def open_demo(enter: EnterServer, folder: Path, progress: OnProgress) -> Outcome:
     """Draw the demo set in `folder` and make its project, or open it when it is there already."""
     from annotator.demo import create_demo_project  # it draws; nothing else on the page needs it
 
     try:
-        project = create_demo_project(actions, folder, progress)
+        project = create_demo_project(enter().actions, folder, progress)
     except AnnotatorError as error:
         return Outcome(words.trouble(error))
     return Outcome(words.sentence(f"“{project.name}” is open: go to Annotate."), (), project.id)
@@ -125,24 +131,41 @@ def on_progress(progress: gr.Progress) -> OnProgress:
 class ImportTab:
     """The tab's components and what their events do."""
 
-    def __init__(self, actions: Actions, tab: gr.Tab, demo_folder: Path) -> None:
-        self._actions = actions
+    def __init__(self, door: Door, tab: gr.Tab, demo_folder: Path) -> None:
+        self._door = door
         self._demo_folder = demo_folder
         with gr.Column(elem_classes="sheet"):
             self._build_projects()
+            self.rights = gr.HTML(elem_id="import-rights")
             self._build_sources()
             self.report = gr.HTML(elem_id="import-report")
             self.refused = gr.Dataframe(
-                headers=REFUSED_HEADERS, label="Refused files", visible=False, interactive=False, wrap=True
+                headers=REFUSED_HEADERS,
+                label="Refused files and rows",
+                visible=False,
+                interactive=False,
+                wrap=True,
             )
         self._wire()
-        tab.select(
-            self.project.refreshed, [self.project.wanted], [self.project.dropdown], js=READ_JS, queue=False
+        project = self.project.dropdown
+        allowed = [
+            self.rights,
+            self.name,
+            self.create,
+            self.demo,
+            self.folder,
+            self.folder_button,
+            self.uploads_button,
+            self.labels_button,
+        ]
+        tab.select(self.project.refreshed, [self.project.wanted], [project], js=READ_JS, queue=False).then(
+            self.on_show, [project], allowed, queue=False
         )
+        project.change(self.on_show, [project], allowed, queue=False)
 
     def _build_projects(self) -> None:
         with gr.Row(elem_classes="bar-row"):
-            self.project = ProjectField(self._actions)
+            self.project = ProjectField(self._door)
             self.name = gr.Textbox(label="New project", placeholder="Name", max_lines=1, scale=1)
             self.create = gr.Button("Create project", scale=0, min_width=130)
             self.demo = gr.Button("Open the demo project", scale=0, min_width=180)
@@ -151,7 +174,7 @@ class ImportTab:
         with gr.Row():
             with gr.Column():
                 gr.HTML(
-                    "<h3>Pictures</h3><p>JPEG, PNG, WebP, BMP, TIFF or GIF. "
+                    "<h3>Pictures</h3><p>JPEG, PNG, WebP, AVIF, BMP, TIFF or GIF. "
                     "Importing again adds only what is new.</p>"
                 )
                 self.folder = gr.Textbox(
@@ -170,14 +193,19 @@ class ImportTab:
             with gr.Column():
                 gr.HTML(
                     "<h3>Labels that exist already</h3><p>CSV: a column <code>file_name</code>, then one "
-                    "column per category with 1 (yes), 0 (no) or nothing (not asked). Or COCO JSON, where "
-                    "what is absent stays not asked. Answers given here are never overwritten.</p>"
+                    "column per category with 1 (yes), 0 (no), ? (unsure) or nothing (not asked). Or COCO "
+                    "JSON, where what is absent stays not asked. Answers given here are never "
+                    "overwritten.</p>"
                 )
                 self.labels = gr.File(
                     label="CSV or COCO JSON",
                     file_types=[".csv", ".json"],
                     height=150,
                     elem_id="upload-labels",
+                )
+                self.lenient = gr.Checkbox(
+                    label="Leave bad rows out and list them",
+                    info="Otherwise one bad row stops the import and nothing is stored.",
                 )
                 self.labels_button = gr.Button("Import labels", variant="primary")
 
@@ -191,45 +219,79 @@ class ImportTab:
         self.folder_button.click(self.on_folder, [project, self.folder], shown)
         self.folder.submit(self.on_folder, [project, self.folder], shown)
         self.uploads_button.click(self.on_uploads, [project, self.uploads], shown)
-        self.labels_button.click(self.on_labels, [project, self.labels], shown)
+        self.labels_button.click(self.on_labels, [project, self.labels, self.lenient], shown)
 
-    def on_create(self, name: str) -> tuple[object, ...]:
+    def on_show(self, request: gr.Request, project_id: int | None) -> tuple[object, ...]:
+        """What the sender may do in the chosen project, and why not the rest."""
+        pictures = self._door.reason(request, Act.IMPORT_PICTURES, project_id)
+        labels = self._door.reason(request, Act.IMPORT_LABELS, project_id)
+        is_admin = self._door.is_admin(request)
+        said = "".join(words.sentence(reason) for reason in dict.fromkeys((pictures, labels)))
+        return (
+            said,
+            gr.Textbox(visible=is_admin),
+            gr.Button(visible=is_admin),
+            gr.Button(visible=is_admin),
+            gr.Textbox(visible=is_admin),
+            gr.Button(visible=is_admin, interactive=not pictures),
+            gr.Button(interactive=not pictures),
+            gr.Button(interactive=not labels),
+        )
+
+    def on_create(self, request: gr.Request, name: str) -> tuple[object, ...]:
         """The button *Create project*."""
-        outcome = create_project(self._actions, name)
-        return (*self._show(outcome), "" if outcome.project_id else name)
+        outcome = create_project(partial(self._door.enter_server, request), name)
+        return (*self._show(request, outcome), "" if outcome.project_id else name)
 
-    def on_demo(self, progress: gr.Progress = gr.Progress()) -> tuple[object, ...]:  # noqa: B008  Gradio's way
+    def on_demo(
+        self,
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio's way
+    ) -> tuple[object, ...]:
         """The button *Open the demo project*."""
-        return self._show(open_demo(self._actions, self._demo_folder, on_progress(progress)))
+        enter = partial(self._door.enter_server, request)
+        return self._show(request, open_demo(enter, self._demo_folder, on_progress(progress)))
 
     def on_folder(
         self,
+        request: gr.Request,
         project_id: int | None,
         folder: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio's way
     ) -> tuple[object, ...]:
         """The button *Import folder*."""
-        return self._show(import_folder(self._actions, project_id, folder, on_progress(progress)))
+
+        def enter() -> Here:
+            # A path leads everywhere on this machine, also to pictures of projects that are not the sender's.
+            self._door.enter_server(request)
+            return self._door.enter(request, Act.IMPORT_PICTURES, project_id)
+
+        return self._show(request, import_folder(enter, folder, on_progress(progress)))
 
     def on_uploads(
         self,
+        request: gr.Request,
         project_id: int | None,
         uploads: list[str] | None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio's way
     ) -> tuple[object, ...]:
         """The button *Import uploaded files*."""
-        return self._show(import_uploads(self._actions, project_id, uploads, on_progress(progress)))
+        enter = partial(self._door.enter, request, Act.IMPORT_PICTURES, project_id)
+        return self._show(request, import_uploads(enter, uploads, on_progress(progress)))
 
     def on_labels(
         self,
+        request: gr.Request,
         project_id: int | None,
         upload: str | None,
+        lenient: bool = False,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio's way
     ) -> tuple[object, ...]:
         """The button *Import labels*."""
-        return self._show(import_labels(self._actions, project_id, upload, on_progress(progress)))
+        enter = partial(self._door.enter, request, Act.IMPORT_LABELS, project_id)
+        return self._show(request, import_labels(enter, upload, on_progress(progress), lenient))
 
-    def _show(self, outcome: Outcome) -> tuple[object, ...]:
+    def _show(self, request: gr.Request, outcome: Outcome) -> tuple[object, ...]:
         table = gr.Dataframe(value=[list(row) for row in outcome.refused], visible=bool(outcome.refused))
-        project = self.project.refreshed(outcome.project_id) if outcome.project_id else gr.skip()
+        project = self.project.refreshed(request, outcome.project_id) if outcome.project_id else gr.skip()
         return outcome.message, table, project

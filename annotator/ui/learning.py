@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any, Literal
 
 from annotator.actions import CategoryView, Status
@@ -36,9 +37,14 @@ def busy(job: Job | None) -> bool:
 
 def status_html(status: Status) -> str:
     """What the worker does, in words, with a bar while it knows how far it is."""
-    return (
-        f'<div class="learn-status">{_worker_line(status)}{_job_line(status.job)}{_next_line(status)}</div>'
-    )
+    lines = (_problem_line(status), _worker_line(status), _job_line(status.job), _next_line(status))
+    return f'<div class="learn-status">{"".join(lines)}</div>'
+
+
+def _problem_line(status: Status) -> str:
+    if not status.problem:
+        return ""
+    return f'<p class="trouble" role="alert"><b>A generation is damaged.</b> {escape(status.problem)}</p>'
 
 
 def _worker_line(status: Status) -> str:
@@ -56,6 +62,8 @@ def _job_line(job: Job | None) -> str:
     work = WORK.get(job.kind, job.kind)
     if job.status is JobStatus.QUEUED:
         return words.sentence(f"{work} is waiting for the worker.")
+    if job.status is JobStatus.RUNNING and job.owner is None and job.lease_until is not None:
+        return words.sentence(words.joined([f"{work} rests", job.stage]))
     if job.status is JobStatus.RUNNING:
         how_far = f"{job.done:,} of {job.total:,}" if job.total else ""
         stopping = "stopping as asked" if job.cancel_requested else ""

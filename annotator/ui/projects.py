@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import gradio as gr
 
-from annotator.actions import Actions
-from annotator.errors import BadInput
+from annotator.errors import NotAllowed
 from annotator.records import Project
+from annotator.ui.door import Door
 
 Choices = list[tuple[str, int]]
 
@@ -30,23 +30,19 @@ def choose(projects: Sequence[Project], wanted: float | None) -> int | None:
     return ids[0] if ids else None
 
 
-def needed(project_id: int | None) -> int:
-    """The chosen project; BadInput with what to do when there is none."""
-    if project_id is None:
-        raise BadInput("There is no project yet: make one on the Import tab first.")
-    return int(project_id)
-
-
 class ProjectField:
-    """A dropdown of projects that follows the project chosen elsewhere on the page."""
+    """A dropdown of the sender's projects that follows the project chosen elsewhere on the page."""
 
-    def __init__(self, actions: Actions) -> None:
-        self._actions = actions
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self.wanted = gr.Number(visible=False, precision=0)
         self.dropdown = gr.Dropdown(label="Project", choices=[], interactive=True, min_width=220, scale=1)
         self.dropdown.input(None, [self.dropdown], None, js=KEEP_JS, queue=False)
 
-    def refreshed(self, wanted: float | None = None) -> gr.Dropdown:
-        """The dropdown with the projects that exist now."""
-        projects = self._actions.projects()
+    def refreshed(self, request: gr.Request, wanted: float | None = None) -> gr.Dropdown:
+        """The dropdown with the projects that the sender is in now; none for a stranger."""
+        try:
+            projects = self._door.projects(request)
+        except NotAllowed:
+            projects = []  # whatever the tab does next says why
         return gr.Dropdown(choices=list(choices(projects)), value=choose(projects, wanted))

@@ -1,4 +1,5 @@
-"""The held-out cells of a check, kept with the generation for warm starts that take its gate over."""
+"""The held-out cells of a check, kept with the generation: for warm starts that take its gate over, and to
+compare the next generation with this one."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from annotator.snapshotting import Frozen
 from dsrb_core.reports import Holdout
 
 NAME = "heldout.npz"
+ALONE = "model_logits.npy"  # (N, C) before similar pictures corrected them; only where they did
 
 
 def write(folder: Path, frozen: Frozen, holdout: Holdout) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -38,7 +39,14 @@ class Lease:
     """
 
     def __init__(
-        self, store: Store, job: Job, *, owner: str, lease_s: float, shutdown: threading.Event
+        self,
+        store: Store,
+        job: Job,
+        *,
+        owner: str,
+        lease_s: float,
+        shutdown: threading.Event,
+        sign: Callable[[], None] = lambda: None,
     ) -> None:
         self.job = job
         self.owner = owner
@@ -46,6 +54,7 @@ class Lease:
         self._lease_ms = int(lease_s * 1000)
         self._interval = min(1.0, lease_s / 3)
         self._shutdown = shutdown
+        self._sign = sign
         self._closed = threading.Event()
         self._progress = _Progress(stage=job.stage, curves=list(job.curves))
         self._guard = threading.Lock()
@@ -69,7 +78,8 @@ class Lease:
         return self._shutdown.is_set()
 
     def should_stop(self) -> bool:
-        """True when the task should end at its next convenient point."""
+        """True when the task should end at its next convenient point; asking is a sign of life."""
+        self._sign()
         return self.cancelled or self.lost or self.shutting_down
 
     def report(
@@ -82,6 +92,7 @@ class Lease:
         point: dict[str, Any] | None = None,
     ) -> None:
         """Say where the task is; `point` is one more epoch of the curves. A new stage is written at once."""
+        self._sign()
         with self._guard:
             changed = stage is not None and stage != self._progress.stage
             if stage is not None:

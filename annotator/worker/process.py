@@ -1,4 +1,4 @@
-"""The worker as a process: low priority, ends with its parent, ends in order on SIGTERM."""
+"""The worker as a process: low priority, one per data folder, ends with its parent, in order on SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import signal
 import threading
 
 from annotator.settings import Settings
-from annotator.store import Store
-from annotator.worker.loop import Worker
+from annotator.store import LONG_PATIENCE_S, Store, jobs
+from annotator.store.clock import now_ms
+from annotator.worker.keeping import sweep
+from annotator.worker.loop import PAUSES_MS, Worker
+from annotator.worker.only_one import only_worker
+from annotator.worker.signs import SERVER_PID, Beat
 
 log = logging.getLogger(__name__)
 
@@ -18,21 +22,45 @@ ORPHAN_GRACE_S = 5.0
 
 
 def run_worker(settings: Settings, *, with_parent: bool) -> None:
-    """Run until SIGTERM, SIGINT or, `with_parent`, the end of the process that started us."""
+    """Run until SIGTERM, SIGINT or, `with_parent`, the end of the process that started us.
+
+    StoreError when the data folder has a worker already.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    shutdown = threading.Event()
+    shutdown, beat = threading.Event(), Beat()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: shutdown.set())
-    if with_parent:
-        threading.Thread(target=_watch_parent, args=(os.getppid(), shutdown), daemon=True).start()
-    store = Store.open(settings)
-    try:
-        log.info("worker %s is ready", os.getpid())
-        Worker(store, settings, shutdown=shutdown).run()
-    finally:
-        store.close()
+    server = server_pid() if with_parent else None
+    if server is not None:
+        threading.Thread(target=_watch_parent, args=(server, shutdown), daemon=True).start()
+    with only_worker(settings.data_dir, server=server, stop=shutdown) as alone:
+        if not alone:
+            return
+        store = Store.open(settings, patience_s=LONG_PATIENCE_S)
+        try:
+            take_over(store)
+            log.info("worker %s is ready", os.getpid())
+            Worker(store, settings, shutdown=shutdown, beat=beat).run()
+        finally:
+            store.close()
+
+
+def server_pid() -> int:
+    """The server that started us, as it has told us; our parent of now may be who adopted us since."""
+    told = os.environ.pop(SERVER_PID, "")
+    return int(told) if told.isdigit() else os.getppid()
+
+
+def take_over(store: Store) -> None:
+    """Clear up after a worker that was killed; only for the one that holds the data folder.
+
+    Its jobs rest for a while before the next attempt, its half-written files go.
+    """
+    for job in store.write(lambda c: jobs.rest_after_crash(c, pauses_ms=PAUSES_MS, now=now_ms())):
+        log.warning("job %s: %s", job.id, job.stage)
+    sweep(store)
 
 
 def _watch_parent(parent: int, shutdown: threading.Event) -> None:

@@ -13,13 +13,16 @@ import numpy as np
 
 from annotator import snapshotting
 from annotator.errors import BadInput, NothingToLearn
+from annotator.failpoints import failpoint
 from annotator.records import Image, ImageState, Job
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
 from annotator.store import Store, images
-from annotator.worker import warm
+from annotator.worker import devices, warm
 from annotator.worker.lease import Lease
-from annotator.worker.tasks_generation import Training, publish_generation
+from annotator.worker.memory import fit_in_memory
+from annotator.worker.publishing import publish_generation
+from annotator.worker.tasks_generation import Training
 from dsrb_core.backbones import Backbone, load_backbone
 from dsrb_core.cache import FeatureCache
 from dsrb_core.category_vectors import Vectors
@@ -35,6 +38,7 @@ STAGES = {
     "checking": "training and checking on held-out answers",
     "learning": "training on all answers",
 }
+CHECKPOINT = "training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,16 +51,29 @@ class Done:
 
 
 class Tasks:
-    """The worker's tasks; the backbone stays loaded between them."""
+    """The worker's tasks; the backbone stays loaded between them.
+
+    A GPU that is not there, or that fails on the way, is replaced by the CPU, and every message says so.
+    """
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._backbone: Backbone | None = None
+        self._device, self._notice = devices.usable_device(settings.device)
 
     def run(self, job: Job, lease: Lease) -> Done:
         """Do `job`; raises AnnotatorError with one sentence when it cannot be done."""
-        return {"features": self._features, "retrain": self._retrain}[job.kind](job, lease)
+        work = {"features": self._features, "retrain": self._retrain}[job.kind]
+        try:
+            return work(job, lease)
+        except RuntimeError as error:
+            if self._device == "cpu" or not devices.gpu_failed(error):
+                raise
+            log.warning("the GPU failed (%s); job %s begins anew on the CPU", error, job.id)
+        self._device, self._backbone = "cpu", None
+        self._notice = "The GPU failed, so it runs on the CPU until the worker is restarted."
+        return work(job, lease)
 
     def _load_backbone(self, lease: Lease) -> Backbone:
         if self._backbone is None:
@@ -64,7 +81,7 @@ class Tasks:
             try:
                 self._backbone = load_backbone(
                     self._settings.backbone,
-                    device=self._settings.device,
+                    device=self._device,
                     threads=self._settings.threads,
                     cache_dir=self._settings.data_dir / "compiled",
                 )
@@ -75,7 +92,8 @@ class Tasks:
     def _features(self, job: Job, lease: Lease) -> Done:
         done, refused = self._extract(self._pictures(job.project_id), lease)
         tail = f", {refused} cannot be decoded" if refused else ""
-        return Done(f"Features of {done} pictures are ready{tail}.", job.wanted_seq)
+        said = f"Features of {done} pictures are ready{tail}."
+        return Done(" ".join(filter(None, [said, self._notice])), job.wanted_seq)
 
     def _pictures(self, project_id: int) -> list[Image]:
         with self._store.read() as c:
@@ -138,41 +156,71 @@ class Tasks:
     ) -> Done:
         lease.report("training")
         start = warm.plan(self._store, self._settings, frozen, backbone, vectors)
-        result = self._fit(job, lease, frozen, source, backbone, start)
+        result, memory = self._fit(job, lease, frozen, source, backbone, start)
         if result.stopped == "diverged" and start.model is not None:
             log.warning("the warm start diverged; training from scratch")
             start = warm.Start(vectors=vectors, frame_images=len(frozen.image_ids))
-            result = self._fit(job, lease, frozen, source, backbone, start)
+            result, memory = self._fit(job, lease, frozen, source, backbone, start)
         if result.stopped == "diverged":
             raise NothingToLearn("The training diverged three times; the suggestions stay as they were.")
         if lease.should_stop():
             return Done("", frozen.snapshot.up_to_seq)
         training = Training(
-            job=job, frozen=frozen, start=start, source=source, result=result, backbone=backbone
+            job=job,
+            frozen=frozen,
+            start=start,
+            source=source,
+            result=result,
+            backbone=backbone,
+            notes=tuple(filter(None, [self._notice, memory])),
         )
         message = publish_generation(self._store, self._settings, training, lease)
         return Done(message, frozen.snapshot.up_to_seq, finished=bool(message))
 
     def _fit(
         self, job: Job, lease: Lease, frozen: Frozen, source: MapSource, backbone: Backbone, start: warm.Start
-    ) -> FitResult:
-        return fit(
-            source,
-            frozen.labels,
-            config=DSRBConfig(),
-            training=TrainConfig(
-                epochs=self._settings.epochs, seed=self._settings.seed, device=str(backbone.device)
-            ),
-            warm_start=start.model,
-            recheck=start.recheck,
-            earlier=start.earlier,
-            category_vectors=start.vectors,
-            on_epoch=lambda report: lease.report(
-                STAGES[report.stage], done=report.epoch, total=report.epochs, point=curve_point(report)
-            ),
-            should_stop=lease.should_stop,
-            checkpoint=self._settings.data_dir / "projects" / str(job.project_id) / "training.safetensors",
+    ) -> tuple[FitResult, str]:
+        """The result, and what to tell of it when memory was short."""
+
+        checkpoint = self._settings.data_dir / "projects" / str(job.project_id) / CHECKPOINT
+
+        def once(training: TrainConfig) -> FitResult:
+            return fit(
+                source,
+                frozen.labels,
+                config=DSRBConfig(),
+                training=training,
+                warm_start=start.model,
+                recheck=start.recheck,
+                earlier=start.earlier,
+                category_vectors=start.vectors,
+                on_epoch=partial(tell, lease),
+                should_stop=lease.should_stop,
+                checkpoint=checkpoint,
+            )
+
+        def run(training: TrainConfig) -> FitResult:
+            try:
+                return once(training)
+            except (ValueError, KeyError, TypeError) as error:
+                if not checkpoint.exists():
+                    raise
+                # Half a training is worth less than one that begins anew; a fault of its own comes again.
+                log.warning("the training begins anew without %s: %s", CHECKPOINT, error)
+                checkpoint.unlink()
+                return once(training)
+
+        options = TrainConfig(
+            epochs=self._settings.epochs, seed=self._settings.seed, device=str(backbone.device)
         )
+        return fit_in_memory(run, options)
+
+
+def tell(lease: Lease, report: EpochReport) -> None:
+    """Pass on how far a training is."""
+    lease.report(STAGES[report.stage], done=report.epoch, total=report.epochs, point=curve_point(report))
+    if report.stage in ("checking", "learning"):
+        failpoint("epoch")
 
 
 def only(frozen: Frozen, present: np.ndarray) -> Frozen:

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
-from annotator.artifacts import ArtifactWriter
-from annotator.records import Job, JobStatus
+from annotator.failpoints import failpoint
+from annotator.records import Job
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
-from annotator.store import Store, categories, generations, jobs
-from annotator.store.clock import now_ms
 from annotator.worker import heldout
+from annotator.worker.arrays import new_array
 from annotator.worker.asking import held_out_weights
-from annotator.worker.facts import category_facts, end_message, metrics
+from annotator.worker.facts import category_facts, metrics
 from annotator.worker.lease import Lease
 from annotator.worker.tasks_instances import (
     MOST,
@@ -57,66 +55,14 @@ class Training:
     source: MapSource
     result: FitResult
     backbone: Backbone
+    notes: tuple[str, ...] = ()  # what the message at the end has to tell besides
 
 
-def publish_generation(store: Store, settings: Settings, training: Training, lease: Lease) -> str:
-    """Write the generation beside the others and switch to it in one transaction with the end of the job.
+def write_files(folder: Path, settings: Settings, training: Training, lease: Lease) -> dict[str, Any]:
+    """Write everything a generation holds into a folder; returns the facts for its manifest.
 
-    Returns the message the job ended with, or "" when the lease was lost or the job cancelled on the way:
-    then nothing is left behind and the old generation stays.
+    Raises `Stopped` when the lease was lost or the job cancelled on the way.
     """
-    frozen, project_id = training.frozen, training.job.project_id
-    number = store.write(generations.reserve)
-    folder = Path("projects") / str(project_id) / "generations" / f"{number:06d}"
-    writer = ArtifactWriter(settings.data_dir / folder)
-    try:
-        with writer:
-            facts = _write_files(writer.folder, settings, training, lease)
-            lease.report("publishing")
-            writer.describe(
-                project=project_id,
-                generation=number,
-                snapshot=frozen.snapshot.id,
-                up_to_seq=frozen.snapshot.up_to_seq,
-                backbone=training.backbone.key,
-                grid=list(training.backbone.grid),
-                **facts,
-            )
-    except Stopped:
-        return ""
-    with store.read() as c:
-        later = {category.id for category in categories.list_active(c, project_id)}
-    message = end_message(number, facts, added=len(later - set(frozen.category_ids.tolist())))
-    store.write(
-        lambda c: (
-            generations.publish(
-                c,
-                project_id=project_id,
-                snapshot_id=frozen.snapshot.id,
-                generation_id=number,
-                backbone=training.backbone.key,
-                folder=folder.as_posix(),
-                manifest_sha256=writer.manifest_sha256,
-                metrics=facts["metrics"],
-                now=now_ms(),
-            ),
-            # The job ends in the same transaction: an owner whose lease was taken over raises Conflict
-            # here, and with it the switch is undone.
-            jobs.finish(
-                c,
-                training.job.id,
-                owner=lease.owner,
-                status=JobStatus.DONE,
-                message=message,
-                reached_seq=frozen.snapshot.up_to_seq,
-                now=now_ms(),
-            ),
-        )
-    )
-    return message
-
-
-def _write_files(folder: Path, settings: Settings, training: Training, lease: Lease) -> dict[str, Any]:
     frozen, result = training.frozen, training.result
     np.save(folder / "image_ids.npy", frozen.image_ids)
     np.save(folder / "category_ids.npy", frozen.category_ids)
@@ -133,9 +79,9 @@ def _write_files(folder: Path, settings: Settings, training: Training, lease: Le
     (folder / "combiner.json").write_text(mix.combiner.to_json(), encoding="utf-8")
     mix.judged.save(folder / JUDGED)
     (folder / "checkpoint").mkdir()
+    failpoint("model_write")
     save_model(result.model, folder / "checkpoint")
-    if float(result.model.gate) > 0:
-        heldout.write(folder, frozen, result.holdout)
+    heldout.write(folder, frozen, result.holdout)
     return {
         "instance_dim": 0 if instances is None else int(instances.shape[2]),
         "category_vectors": settings.category_vectors,
@@ -172,7 +118,7 @@ def _write_witnesses(
         # Before propagation changes the logits: the context was weighed on those of the model.
         write_context(folder, np.float32(mix.context) * context.weights, logits, folds)
     if mix.propagation > 0:
-        _propagate(training, logits, instances, mix.propagation, lease)
+        _propagate(folder, training, logits, instances, mix.propagation, lease)
     return {"index_recall": write_neighbours(folder, training.frozen, instances, mix.combiner, lease)}
 
 
@@ -190,11 +136,9 @@ def _score(
     keep = size <= settings.instance_limit_bytes
     if not keep:
         log.warning("instance features of %d bytes are over the limit and are left out", size)
-    logits = open_memmap(folder / "logits.npy", "w+", np.float16, (n, c))
-    instances = open_memmap(folder / "instances.npy", "w+", np.float16, (n, c, dim)) if keep else None
-    attention = (
-        open_memmap(folder / "attention.npy", "w+", np.uint8, (n, c, grid[0] * grid[1])) if keep else None
-    )
+    logits = new_array(folder / "logits.npy", np.float16, (n, c))
+    instances = new_array(folder / "instances.npy", np.float16, (n, c, dim)) if keep else None
+    attention = new_array(folder / "attention.npy", np.uint8, (n, c, grid[0] * grid[1])) if keep else None
     centres = _centres(training, dim) if keep else None
     for part in _predictions(training):
         logits[part.rows] = np.clip(part.logits, -MOST, MOST)
@@ -211,10 +155,18 @@ def _score(
 
 
 def _propagate(
-    training: Training, logits: np.memmap, instances: np.ndarray, weight: float, lease: Lease
+    folder: Path,
+    training: Training,
+    logits: np.memmap,
+    instances: np.ndarray,
+    weight: float,
+    lease: Lease,
 ) -> None:
-    """Let similar cells correct the logits in place; see dsrb_core.propagation."""
+    """Let similar cells correct the logits in place (see dsrb_core.propagation); keep what the model said."""
     lease.report("comparing similar pictures", total=logits.shape[1])
+    alone = new_array(folder / heldout.ALONE, np.float16, logits.shape)
+    alone[:] = logits
+    alone.flush()
     model = logits.astype(np.float32)
     shifts = propagate(
         instances,

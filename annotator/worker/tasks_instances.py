@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.format import open_memmap
 
+from annotator.failpoints import failpoint
 from annotator.snapshotting import Frozen
+from annotator.worker.arrays import new_array
 from annotator.worker.lease import Lease
 from dsrb_core.calibration import Combiner, neighbour_logits
 from dsrb_core.decided_index import DecidedIndex
@@ -37,7 +38,7 @@ def write_context(folder: Path, weights: Float32, logits: np.ndarray, folds: Fol
     of the folds.
     """
     np.save(folder / "context.npy", np.asarray(weights, np.float32))
-    believed = open_memmap(folder / "believed.npy", "w+", np.float16, logits.shape)
+    believed = new_array(folder / "believed.npy", np.float16, logits.shape)
     believed[:] = logits
     for part in _parts(len(folds.rows)):
         believed[folds.rows[part]] = np.clip(folds.logits[part], -MOST, MOST)
@@ -53,13 +54,14 @@ def write_neighbours(
     """
     lease.report("building the indexes", total=len(frozen.category_ids))
     (folder / "index").mkdir()
-    votes = open_memmap(folder / "votes.npy", "w+", np.float16, frozen.labels.shape)
+    votes = new_array(folder / "votes.npy", np.float16, frozen.labels.shape)
     recall = 1.0
     for column, category_id in enumerate(frozen.category_ids.tolist()):
         vectors = instances[:, column].astype(np.float32)
         rows = np.flatnonzero(frozen.labels[:, column])
         index = DecidedIndex.build(frozen.image_ids[rows], vectors[rows], frozen.labels[rows, column])
         index.save(folder / "index", category_id)
+        failpoint("index_write")
         recall = min(recall, index.recall)
         votes[:, column] = _votes(index, frozen.image_ids, vectors, combiner, column)
         lease.report(done=column + 1, total=len(frozen.category_ids))
@@ -94,7 +96,7 @@ def write_probabilities(folder: Path, frozen: Frozen, combiner: Combiner) -> Non
         for name in ("logits.npy", "votes.npy", "believed.npy", "context.npy")
     )
     assert logits is not None  # written before anything else
-    made = open_memmap(folder / "probabilities.npy", "w+", np.float16, logits.shape)
+    made = new_array(folder / "probabilities.npy", np.float16, logits.shape)
     for part in _parts(len(logits)):
         mixed = logits[part].astype(np.float32)
         if context is not None and believed is not None:

@@ -58,4 +58,6 @@ class Triggers:
         if new == 0 or not any(count.positive for count in decisions.counts(c, project.id)):
             return False
         since = last.finished_at if last and last.finished_at else project.created_at
-        return new >= self._settings.retrain_every or now - since >= self._settings.retrain_minutes * 60_000
+        # a clock that was ahead and is right again must not put the next training off until then
+        waited = abs(now - since) >= self._settings.retrain_minutes * 60_000
+        return waited or new >= self._settings.retrain_every

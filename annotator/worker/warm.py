@@ -54,6 +54,7 @@ class Start:
     model: DSRB | None = None
     earlier: Holdout | None = None  # the cells that the gate of `model` was chosen on
     runs: int = 0  # warm starts in a row, this one included; 0 = from scratch
+    origin: int | None = None  # the generation of `model`
 
     @property
     def recheck(self) -> bool:
@@ -133,6 +134,8 @@ def _from(
         raise ValueError("its model has other options or another backbone")
     if not all(bool(torch.isfinite(value).all()) for value in model.state_dict().values()):
         raise ValueError("its model holds values that are not finite")
+    if model.categories != len(np.load(folder / "category_ids.npy")):
+        raise ValueError("its model has other categories than its scores")
     columns = _columns(folder, frozen)
     if cold.vectors is not None and None in columns and float(model.gate) > 0:
         # Its vector would look somewhere through a map that never saw it, and a new category would stay far
@@ -148,6 +151,7 @@ def _from(
         model=model,
         earlier=heldout.read(folder, frozen) if float(model.gate) > 0 else None,
         runs=int(manifest.get("warm", 0)) + 1,
+        origin=current.id,
     )
 
 

@@ -97,7 +97,7 @@ def test_an_item_shows_what_is_decided_and_suggests_the_rest(
 
 def test_an_image_of_another_project_is_not_found(actions: Actions, pictures: list[Image]) -> None:
     other = actions.create_project("other")
-    with pytest.raises(NotFound, match=f"no image {pictures[0].id} in project {other.id}"):
+    with pytest.raises(NotFound, match=f"There is no image {pictures[0].id}."):
         actions.item(other.id, pictures[0].id)
     with pytest.raises(NotFound):
         actions.item(other.id, 999)

@@ -91,7 +91,7 @@ def test_a_folder_without_pictures_is_one_sentence(run: Run, tmp_path: Path, con
 
 @pytest.mark.parametrize(
     ("row", "named"),
-    [("missing.jpg,1", "missing.jpg"), ("a.jpg,yes", "yes"), ("a.jpg,2", "2"), ("a.jpg,1,1", "labels.csv")],
+    [("lost.jpg,1", "lost.jpg"), ("a.jpg,maybe", "maybe"), ("a.jpg,2", "2"), ("a.jpg,1,1", "labels.csv")],
 )
 def test_a_wrong_label_file_is_one_sentence_and_stores_nothing(
     run: Run, folder: Path, tmp_path: Path, row: str, named: str

@@ -9,7 +9,7 @@ import pytest
 
 from annotator.actions import Actions
 from annotator.actions.pictures import thumbnail_path
-from annotator.errors import BadInput, NotFound
+from annotator.errors import BadInput, DiskFull, Gone, NotFound
 from annotator.records import Image, ImageState, NewImage, Project
 from annotator.settings import Settings
 from annotator.store import Store, images, now_ms
@@ -58,6 +58,37 @@ def test_a_file_that_is_gone_marks_the_image_missing_until_it_is_back(
     actions.image_file(stored.id, "full")
     with store.read() as c:
         assert images.get(c, stored.id).state is ImageState.READY
+
+
+def test_a_file_that_has_changed_is_not_shown_as_the_picture_it_was(
+    store: Store, actions: Actions, stored: Image
+) -> None:
+    store.write(lambda c: images.set_state(c, stored.id, ImageState.CHANGED))
+    for size in ("full", "thumb"):
+        with pytest.raises(Gone, match=r"'beach.png' \(image \d+\) has changed since it was imported"):
+            actions.image_file(stored.id, size)
+    with store.read() as c:
+        assert images.get(c, stored.id).state is ImageState.CHANGED
+
+
+def test_a_file_that_cannot_be_opened_counts_as_missing(
+    store: Store, actions: Actions, stored: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotator.actions.pictures.os.access", lambda _path, _mode: False)
+    with pytest.raises(Gone, match="is missing"):
+        actions.image_file(stored.id, "full")
+
+
+def test_a_missing_file_is_told_also_while_nothing_can_be_written(
+    store: Store, actions: Actions, stored: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_given: object) -> None:
+        raise DiskFull("The disk is full.")
+
+    (store.data_dir / stored.canonical).unlink()
+    monkeypatch.setattr(store, "write", full)
+    with pytest.raises(Gone, match="is missing"):
+        actions.image_file(stored.id, "full")
 
 
 def test_without_a_thumbnail_the_picture_itself_is_shown_and_it_is_logged(

@@ -31,6 +31,7 @@ class Site:
     store: Store
     settings: Settings
     actions: Actions
+    secret: str | None = None  # of the first sign-in
 
     def project(self, name: str, categories: Sequence[str], pictures: Sequence[Path]) -> int:
         """A project with these categories and pictures; its id."""
@@ -61,11 +62,11 @@ class Site:
 
 
 @contextmanager
-def running(store: Store, settings: Settings) -> Iterator[Site]:
-    """Serve `create_site(store, settings)` until the block ends."""
+def running(store: Store, settings: Settings, *, port: int = 0) -> Iterator[Site]:
+    """Serve `create_site(store, settings)` until the block ends; port 0 takes a free one."""
     app = create_site(store, settings)
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="warning", timeout_graceful_shutdown=2, lifespan="on"
+        app, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=2, lifespan="on"
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="site", daemon=True)
@@ -76,7 +77,8 @@ def running(store: Store, settings: Settings) -> Iterator[Site]:
             assert thread.is_alive() and time.monotonic() < deadline, "the site did not start"
             thread.join(0.05)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Site(f"http://127.0.0.1:{port}", store, settings, app.state.actions)
+        secret = app.state.first_run_secret
+        yield Site(f"http://127.0.0.1:{port}", store, settings, app.state.actions, secret)
     finally:
         server.should_exit = True
         thread.join(20)

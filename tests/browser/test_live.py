@@ -121,6 +121,27 @@ def test_numbers_that_come_too_late_are_dropped(alike: Annotate) -> None:
     alike.page.unroute_all()
 
 
+def test_a_picture_still_on_its_way_when_an_answer_was_saved_is_read_again(
+    page: Page, live_site: Site, pictures: list[Path]
+) -> None:
+    project = learned(live_site, CATEGORIES, pictures)
+    held: list[Route] = []
+    following = live_site.actions.deck(project, 2).ids[1]
+    page.route(f"**/img/{following}?size=full*", lambda route: held.append(route))
+    annotate = Annotate(page, live_site, project).open()
+    with page.expect_response("**/decisions"):
+        annotate.press("y")
+    annotate.saved()
+    assert held, "the next picture is loaded ahead"
+    for route in held:
+        route.continue_()
+    page.unroute_all()
+    assert annotate.walk("ArrowRight") == following
+    wanted = expected(live_site, project, following)
+    for name in annotate.names():
+        expect(annotate.percent(name)).to_have_text(wanted[name])
+
+
 def test_a_category_that_an_answer_makes_likely_joins_at_the_end_and_is_read_before_it_is_ruled_out(
     page: Page, live_site: Site, pictures: list[Path]
 ) -> None:

@@ -74,8 +74,7 @@ def test_a_reading_transaction_sees_one_moment(tmp_path: Path) -> None:
 
 def test_a_writing_transaction_takes_the_lock_at_begin(tmp_path: Path) -> None:
     engine = make_engine(tmp_path / "a.db")
-    with writing(engine).connect() as first, writing(engine).connect() as second:
-        second.connection.execute("PRAGMA busy_timeout=1")  # type: ignore[attr-defined]
+    with writing(engine).connect() as first, writing(engine, busy_timeout_ms=1).connect() as second:
         first.begin()
         with pytest.raises(OperationalError, match="locked"):
             second.begin()

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 
-from dsrb_core.checkpoint import load_model, load_training, save_model, save_training
+from dsrb_core.checkpoint import load_model, load_training, pack, save_model, save_training, unpack
 from dsrb_core.config import DSRBConfig
 from dsrb_core.model import DSRB
 
@@ -101,3 +103,111 @@ def test_damaged_training_state_is_said_in_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"\x08\0\0\0\0\0\0\0nonsense")
     with pytest.raises(ValueError, match=r"checkpoint run\.safetensors is damaged"):
         load_training(path)
+
+
+def rewritten(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> Path:
+    """A saved model whose tensors were changed, with a digest that is right again."""
+    save_model(make(), folder)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    return replaced(folder, save(tensors))
+
+
+def replaced(folder: Path, data: bytes) -> Path:
+    (folder / "model.safetensors").write_bytes(data)
+    config = folder / "config.json"
+    about = json.loads(config.read_text()) | {"sha256": hashlib.sha256(data).hexdigest()}
+    config.write_text(json.dumps(about))
+    return folder
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+def odd_number(tensors: Tensors) -> None:
+    tensors["class_weight"][0, 0] = float("nan")
+
+
+def endless(tensors: Tensors) -> None:
+    tensors["floor_bias"][0] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda t: t.pop("class_weight"), "class_weight is missing"),
+        (lambda t: t.update(backdoor=torch.zeros(1)), "backdoor does not belong there"),
+        (lambda t: t.update(class_weight=torch.zeros(4, 10**4)), r"class_weight has the shape \[4, 10000\]"),
+        (lambda t: t.update(class_weight=t["class_weight"].double()), "class_weight has the type torch.flo"),
+        (odd_number, "class_weight holds values that are not finite"),
+        (endless, "floor_bias holds values that are not finite"),
+        (lambda t: t.update({f"x{n}": torch.zeros(1) for n in range(20_000)}), "x0 does not belong there"),
+    ],
+    ids=["missing", "extra", "shape", "type", "nan", "infinity", "many"],
+)
+def test_weights_that_do_not_fit_are_refused_naming_the_first_that_does_not(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], sentence: str
+) -> None:
+    folder = rewritten(tmp_path, change)
+    with pytest.raises(ValueError, match=f"do not fit their configuration: {sentence}"):
+        load_model(folder)
+
+
+def test_more_categories_than_the_configuration_are_refused(tmp_path: Path) -> None:
+    save_model(make(), tmp_path)
+    torch.manual_seed(0)
+    more = DSRB(features=8, grid=(2, 3), categories=9, config=make().config)
+    data = save({name: value.contiguous() for name, value in more.state_dict().items()})
+    with pytest.raises(ValueError, match=r"has the shape \[9"):
+        load_model(replaced(tmp_path, data))
+
+
+def header(length: int, text: bytes) -> bytes:
+    return length.to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header(99 * 2**20, b"{}"),
+        header(2**63, b"{}"),
+        header(40, b'{"class_weight":{"dtype":"F32","shape":[2'),
+        b"PK\x03\x04" + b"\0" * 60,
+        b"\x80\x05\x95\x0e\0\0\0\0\0\0\0\x8c\x05posix",
+    ],
+    ids=["99 MB header", "8 EB header", "cut header", "zip", "pickle"],
+)
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    save_model(make(), tmp_path)
+    with pytest.raises(ValueError, match="do not fit their configuration"):
+        load_model(replaced(tmp_path, data))
+
+
+@pytest.mark.parametrize("cut", [1, 100, 2000])
+def test_a_truncated_file_is_refused_even_with_its_digest(tmp_path: Path, cut: int) -> None:
+    save_model(make(), tmp_path)
+    data = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="do not fit their configuration"):
+        load_model(replaced(tmp_path, data[:-cut]))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_a_configuration_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    save_model(make(), tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="not one of a model"):
+        load_model(tmp_path)
+
+
+def test_a_training_state_of_another_model_or_with_odd_numbers_is_refused() -> None:
+    model = make()
+    optimizer = torch.optim.AdamW(model.parameters())
+    tensors = pack(model, optimizer)
+    unpack(tensors, model, optimizer)
+    with pytest.raises(ValueError, match="does not fit the model"):
+        unpack(tensors | {"model.class_weight": torch.zeros(9, 9)}, model, optimizer)
+    spoilt = tensors["model.class_weight"].clone()
+    spoilt[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"model\.class_weight holds values that are not finite"):
+        unpack(tensors | {"model.class_weight": spoilt}, model, optimizer)

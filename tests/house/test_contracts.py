@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def modules_after(statement: str) -> set[str]:
@@ -24,6 +27,7 @@ def modules_after(statement: str) -> set[str]:
         "annotator.importing",
         "annotator.exporting",
         "annotator.snapshotting",
+        "annotator.keeping.doctor",
         "annotator.cli",
     ],
 )
@@ -33,6 +37,15 @@ def test_the_web_side_runs_without_torch_and_gradio(module: str) -> None:
 
 def test_the_page_runs_without_torch() -> None:
     assert "torch" not in modules_after("import annotator.ui.app")
+
+
+def test_the_server_never_loads_pycocotools() -> None:
+    """Small malformed files end a process that reads them with it."""
+    loaded = modules_after("import annotator.ui.app, annotator.cli, annotator.worker.process")
+    assert "pycocotools" not in loaded
+    sources = [path for room in ("annotator", "db", "dsrb_core") for path in (ROOT / room).rglob("*.py")]
+    assert sources and [path for path in sources if "import pycocotools" in path.read_text("utf-8")] == []
+    assert [path for path in sources if "from pycocotools" in path.read_text("utf-8")] == []
 
 
 def test_the_worker_runs_without_gradio() -> None:

@@ -29,8 +29,8 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 @pytest.fixture
 def public_settings(settings: Settings) -> Settings:
-    """The same data folder, reachable from the network."""
-    return settings.model_copy(update={"host": "0.0.0.0"})
+    """The same data folder, reachable from the network without encryption, as the tests' clients come."""
+    return settings.model_copy(update={"host": "0.0.0.0", "insecure_http": True})
 
 
 @pytest.fixture

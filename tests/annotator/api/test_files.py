@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from annotator.records import Category, Image, Project
+from annotator.records import Category, Image, ImageState, Project
 from annotator.store import Store, decisions, images
 from tests.annotator.generation_builder import decide
 
@@ -36,7 +36,7 @@ def test_a_picture_leaves_as_a_sandboxed_cacheable_picture(
     assert full.status_code == 200
     assert full.content == (store.data_dir / beach.canonical).read_bytes()
     assert full.headers["content-type"] == "image/jpeg"
-    assert full.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert full.headers["cache-control"] == "private, no-cache"
     assert full.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in full.headers["content-security-policy"]
     thumb = client.get(f"/img/{beach.id}?size=thumb")
@@ -46,9 +46,21 @@ def test_a_picture_leaves_as_a_sandboxed_cacheable_picture(
 def test_a_missing_file_is_a_sentence(client: TestClient, store: Store, beach: Image) -> None:
     (store.data_dir / beach.canonical).unlink()
     answer = client.get(f"/img/{beach.id}?size=full")
-    assert answer.status_code == 404
+    assert answer.status_code == 410
     assert "'beach.jpg'" in answer.json()["error"]["message"]
     assert str(store.data_dir) not in answer.text
+
+
+def test_a_file_that_changed_on_disk_is_no_error_of_the_server(
+    client: TestClient, store: Store, beach: Image
+) -> None:
+    """R-29: not seen yet it is sent as it is; once a scan has seen it, a sentence stands in its place."""
+    for content in (b"", b"no picture at all", b"\xff\xd8\xff half"):
+        (store.data_dir / beach.canonical).write_bytes(content)
+        assert client.get(f"/img/{beach.id}").status_code == 200
+    store.write(lambda c: images.set_state(c, beach.id, ImageState.CHANGED))
+    answer = client.get(f"/img/{beach.id}")
+    assert answer.status_code == 410 and "has changed" in answer.json()["error"]["message"]
 
 
 def test_one_range_is_served_and_many_are_not(client: TestClient, beach: Image) -> None:

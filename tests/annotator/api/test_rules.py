@@ -116,6 +116,9 @@ def test_another_site_may_link_to_us_but_not_embed_or_fetch() -> None:
         ({"host": "192.168.1.4"}, True),
         ({"allowed_hosts": ("annotate.example",)}, True),
         ({"allowed_hosts": ("localhost",)}, False),
+        ({"trusted_proxies": ("127.0.0.1",)}, True),
+        ({"single_user": False}, True),
+        ({"single_user": True, "host": "0.0.0.0"}, False),
     ],
 )
 def test_only_a_server_for_this_machine_alone_works_without_sign_in(
@@ -124,8 +127,70 @@ def test_only_a_server_for_this_machine_alone_works_without_sign_in(
     assert rules.sign_in_required(Settings(data_dir=tmp_path, **given)) is required
 
 
-def test_only_upload_addresses_take_large_bodies() -> None:
-    assert rules.body_limit("/gradio_api/upload") == rules.UPLOAD_LIMIT
-    assert rules.body_limit("/api/projects/3/labels") == rules.UPLOAD_LIMIT
-    assert rules.body_limit("/api/projects/3/decisions") == rules.BODY_LIMIT
-    assert rules.body_limit("/x/gradio_api/upload") == rules.BODY_LIMIT
+@pytest.mark.parametrize(
+    ("path", "media_type", "limit"),
+    [
+        ("/gradio_api/upload", "multipart/form-data", rules.UPLOAD_LIMIT),
+        ("/api/projects/3/labels", "multipart/form-data", rules.UPLOAD_LIMIT),
+        ("/api/projects/3/decisions", "application/json", rules.JSON_LIMIT),
+        ("/api/projects/3/labels/x", "application/json", rules.JSON_LIMIT),
+        ("/api/projects/x/labels", "application/json", rules.JSON_LIMIT),
+        ("/gradio_api/queue/join", "application/json", rules.EVENT_LIMIT),
+        ("/login", "application/x-www-form-urlencoded", rules.FORM_LIMIT),
+        ("/x/gradio_api/upload", "application/x-www-form-urlencoded", rules.FORM_LIMIT),
+    ],
+)
+def test_every_address_takes_one_kind_of_body_and_only_uploads_large_ones(
+    path: str, media_type: str, limit: int
+) -> None:
+    assert rules.body_rule(path) == rules.BodyRule(media_type, limit)
+
+
+JSON = rules.BodyRule("application/json", 100)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"content_length": "0"},
+        {"content_length": "0", "content_type": "text/plain"},
+        {"content_length": "5", "content_type": "application/json"},
+        {"content_length": "100", "content_type": "Application/JSON; charset=UTF-8"},
+        {"transfer_encoding": "chunked", "content_type": 'application/json;charset="utf-8"'},
+        {"content_length": "5", "content_type": "application/json", "content_encoding": "identity"},
+    ],
+)
+def test_a_body_of_the_right_kind_or_none_is_taken(given: dict[str, str]) -> None:
+    rules.check_body(JSON, headers(**given))
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"content_length": "5"}, 415),
+        ({"transfer_encoding": "chunked"}, 415),
+        ({"content_length": "5", "content_type": "text/plain"}, 415),
+        ({"content_length": "5", "content_type": "application/json, text/plain"}, 415),
+        ({"content_length": "5", "content_type": "application/jsonp"}, 415),
+        ({"content_length": "5", "content_type": "application/x-www-form-urlencoded"}, 415),
+        ({"content_length": "5", "content_type": "application/json; charset=utf-16"}, 415),
+        ({"content_length": "5", "content_type": "application/json", "content_encoding": "gzip"}, 415),
+        (
+            {"content_length": "5", "content_type": "application/json", "content_encoding": "identity, br"},
+            415,
+        ),
+        ({"content_length": "101", "content_type": "application/json"}, 413),
+    ],
+)
+def test_a_body_of_another_kind_or_size_is_not_taken(given: dict[str, str], status: int) -> None:
+    with pytest.raises(rules.Unwanted) as refused:
+        rules.check_body(JSON, headers(**given))
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize("length", ["ten", "-1", "1.5", "1_0", "\u0663", "9" * 5000])
+def test_a_length_that_is_no_number_is_refused(length: str) -> None:
+    # Header values are bytes: the odd digit arrives as other letters and is no number either.
+    with pytest.raises((ValueError, rules.Unwanted)):
+        rules.check_body(JSON, headers(content_length=length, content_type="application/json"))

@@ -88,7 +88,7 @@ def test_a_restarted_server_has_no_new_secret_once_a_password_is_set(
     fresh = TestClient(again, base_url="http://192.168.1.4:7860", follow_redirects=False)
     assert fresh.get("/setup").headers["location"] == "/login"
     assert fresh.post("/setup", data={"secret": "", "password": PASSWORD}).status_code in {409, 422}
-    assert fresh.post("/login", data={"password": PASSWORD}).status_code == 303
+    assert fresh.post("/login", data={"name": "owner", "password": PASSWORD}).status_code == 303
     assert fresh.get("/api/projects").status_code == 200
 
 
@@ -108,16 +108,29 @@ def test_a_made_up_cookie_opens_nothing(stranger: TestClient, token: str) -> Non
     assert stranger.get("/api/projects", headers={"Cookie": raw}).status_code == 401
 
 
+@pytest.mark.parametrize("other", ['shop={"items": 1}', "a b=c", "list[0]=x", "name=\u00e9", "{}", "="])
+@pytest.mark.parametrize("before", [True, False])
+def test_cookies_of_other_programs_on_this_name_sign_nobody_out(
+    public_app: FastAPI, stranger: TestClient, other: str, before: bool
+) -> None:
+    """Cookies are shared between ports and parent names; whatever the others hold, ours is found."""
+    set_up(public_app, stranger)
+    ours = f"{COOKIE}={stranger.cookies[COOKIE]}"
+    stranger.cookies.clear()
+    raw = "; ".join([other, ours] if before else [ours, other]).encode("latin-1")
+    assert stranger.get("/api/me", headers={"Cookie": raw}).status_code == 200
+
+
 def test_ten_wrong_passwords_then_429_with_retry_after_even_for_the_right_one(
     public_app: FastAPI, stranger: TestClient
 ) -> None:
     set_up(public_app, stranger)
     stranger.cookies.clear()
     for _ in range(FREE_ATTEMPTS):
-        wrong = stranger.post("/login", data={"password": "wrong password"})
+        wrong = stranger.post("/login", data={"name": "owner", "password": "wrong password"})
         assert wrong.status_code == 401
-        assert "The password is wrong." in wrong.text
-    blocked = stranger.post("/login", data={"password": PASSWORD})
+        assert "The name or the password is wrong." in wrong.text
+    blocked = stranger.post("/login", data={"name": "owner", "password": PASSWORD})
     assert blocked.status_code == 429
     assert 1 <= int(blocked.headers["retry-after"]) <= 31
 
@@ -155,7 +168,7 @@ def test_only_a_hash_of_the_password_is_stored(store: Store, public_settings: Se
     assert PASSWORD.encode() not in public_settings.database.read_bytes()
     assert gate.has_password()
     with pytest.raises(NotSignedIn):
-        gate.login(password=PASSWORD + "x", address="a")
+        gate.login(name="owner", password=PASSWORD + "x", address="a")
     with pytest.raises(Conflict):
         gate.setup(secret="anything", password=PASSWORD, address="a")
 
@@ -180,3 +193,13 @@ def test_gate_names_what_is_wrong(store: Store, public_settings: Settings) -> No
         gate.setup(secret="x", password=PASSWORD, address="a")
     with pytest.raises(BadInput, match="10 to 1000 characters; this one has 3"):
         gate.setup(secret=gate.first_run_secret or "", password="abc", address="a")
+
+
+def test_every_start_has_its_own_secret_and_writes_it_nowhere(
+    store: Store, public_settings: Settings
+) -> None:
+    """A-05: nothing to leave in an image, to guess or to read from the disk."""
+    secrets = [create_app(store, public_settings).state.first_run_secret for _ in range(5)]
+    assert len(set(secrets)) == 5 and all(len(secret) >= 24 for secret in secrets)
+    files = [path for path in public_settings.data_dir.rglob("*") if path.is_file()]
+    assert not [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]

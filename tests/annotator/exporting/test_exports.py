@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
 import io
 import itertools
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotator.errors import NotFound, StoreError
+from annotator.errors import BadInput, NotFound, StoreError
 from annotator.exporting import cell_states, export_coco, export_csv
-from annotator.exporting.wide_csv import escape
+from annotator.exporting.wide_csv import _value, escape
 from annotator.importing import import_labels
 from annotator.importing.csv_labels import unescape
 from annotator.records import Category, CellState, Image, NewDecision, Project, Source
 from annotator.store import Store, categories, decisions, images, projects, users
+from annotator.store.names import tidy_name, twin_key
 from tests.conftest import NOW, new_image
 
 P, N, U = CellState.POSITIVE, CellState.NEGATIVE, CellState.UNSURE
@@ -230,22 +233,55 @@ def test_the_csv_has_a_row_per_picture_and_a_column_per_category(
     assert report.sha256 == hashlib.sha256((tmp_path / "a.csv").read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "\tx", "'=x", "''@x", "file_name", "'file_name"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "=1+1",
+        "+x",
+        "-x",
+        "@x",
+        "\tx",
+        "'=x",
+        "''@x",
+        "file_name",
+        "'file_name",
+        "\n=x",
+        "＝1",
+        "＋",
+        "－1",
+        "＠x",
+    ],
+)
 def test_texts_that_would_be_formulas_are_protected_and_come_back(name: str) -> None:
     assert escape(name) == f"'{name}"
     assert unescape(escape(name)) == name
 
 
-@given(st.text(alphabet="'=+-@\t\rab", max_size=6))
+@given(st.text(alphabet="'=+-@\t\r\n＝＋－＠ab", max_size=6))
 def test_protection_is_always_undone(text: str) -> None:
     assert unescape(escape(text)) == text
-    assert not escape(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert not escape(text).startswith(tuple("=+-@\t\r\n＝＋－＠"))
+
+
+def usable(name: str) -> bool:
+    """Whether a category may be called so."""
+    try:
+        return tidy_name(name, "category") == unicodedata.normalize("NFC", name)
+    except BadInput:
+        return False
+
+
+@pytest.mark.parametrize("name", ["a;=1+1", "a\t=1+1", 'say "hi"', " a", "a\r=1"])
+def test_no_separator_of_another_spreadsheet_begins_a_cell(name: str) -> None:
+    """A-34: where semicolons separate, `a;=1+1` would be two cells, the second a formula."""
+    assert _value(name) == '"' + name.replace('"', '""') + '"'
+    assert next(csv.reader([_value(name)], strict=True)) == [name]
 
 
 NAMES = (
     st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
     .map(str.strip)
-    .filter(bool)
+    .filter(usable)
 )
 SPECIAL = st.sampled_from(
     ["=SUM(A1)", "+1", "-", "@me", "file_name", "'=x", "a,b;c", 'say "hi"', "犬", "0", "?"]
@@ -269,7 +305,7 @@ def test_export_and_import_into_an_empty_project_give_equal_cells(
     def prepare(c: Any) -> tuple[int, int]:
         users.owner(c, now=1)
         first, second = (projects.create(c, name, now=1).id for name in (f"first {run}", f"second {run}"))
-        unique = list({name.casefold(): name for name in category_names}.values())
+        unique = list({twin_key(name): name for name in category_names}.values())
         made = categories.ensure(c, first, unique, now=1)[0]
         new = []
         for row, name in enumerate(dict.fromkeys(file_names)):

@@ -104,7 +104,8 @@ def test_the_same_name_with_other_bytes_is_kept_beside_it(
     picture(tmp_path / "one" / "a.jpg", seed=1)
     picture(tmp_path / "two" / "a.jpg", seed=2)
     take(tmp_path / "one")
-    take(tmp_path / "two")
+    report = take(tmp_path / "two")
+    assert report.notes == ("a.jpg is another picture here and was stored as a (2).jpg.",)
     assert [image.name for image in stored(store, project)] == ["a.jpg", "a (2).jpg"]
 
 
@@ -375,6 +376,15 @@ def test_safe_names_are_relative_with_forward_slashes(raw: str, name: str) -> No
     assert safe_name(raw) == name
 
 
+def test_long_names_are_cut_part_by_part_and_keep_their_ending() -> None:
+    """A-18."""
+    assert safe_name("a/" + "x" * 4_000 + ".jpeg") == "a/" + "x" * 250 + ".jpeg"
+    assert safe_name("y" * 300 + "/b.jpg") == "y" * 255 + "/b.jpg"
+    for raw, reason in (("a\0b.jpg", "NUL"), ("a/" * 3_000 + "b.jpg", "too long")):
+        with pytest.raises(BadFile, match=reason):
+            safe_name(raw)
+
+
 @pytest.mark.parametrize("raw", ["", "/", "..", "a/../../b.jpg", "..\\b.jpg", "C:\\..\\b"])
 def test_names_that_lead_out_are_refused(raw: str) -> None:
     with pytest.raises(BadFile):
@@ -470,16 +480,16 @@ def test_a_member_that_unpacks_far_too_much_is_refused_alone(
 
 
 def test_totals_of_an_archive_are_limited(
-    tmp_path: Path, take: Callable[..., ImportReport], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, project: Project, settings: Settings
 ) -> None:
     path = make_zip(tmp_path / "a.zip", {f"{n}.jpg": picture_bytes(seed=n) for n in range(3)})
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 2)
-    with pytest.raises(BadFile, match="3 entries, the limit is 2"):
-        take(path)
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 3)
-    monkeypatch.setattr(archives, "MAX_TOTAL", 100)
-    with pytest.raises(BadFile, match="the limit is 100"):
-        take(path)
+    for limit, sentence in (
+        ({"zip_entries": 2}, "3 entries, the limit is 2"),
+        ({"zip_bytes": 100}, "unpack to [0-9]+ bytes, the limit is 100"),
+    ):
+        with pytest.raises(BadFile, match=sentence):
+            import_zip(store, project.id, path, settings=settings.model_copy(update=limit))
+    assert stored(store, project) == []
 
 
 def test_damaged_archives_are_sentences(tmp_path: Path, take: Callable[..., ImportReport]) -> None:

@@ -104,12 +104,12 @@ def test_usual_dialects_are_read(
         (f"file_name,{'x' * 201}\n", "column 2: The name of a category has at most 200 characters"),
         (
             'file_name,"a\nb"\n',
-            "column 2: The name of a category must not contain the control character U+000A.",
+            "column 2: The name of a category must not contain the invisible character U+000A.",
         ),
         ("file_name,dog\np0.jpg,1\nwho.jpg,1\n", 'line 3: no picture of the project is named "who.jpg"'),
         ("file_name,dog\np0.jpg,1\np0.jpg,1\n", 'line 3: "p0.jpg" was already given in line 2'),
         ("file_name,dog\np0.jpg,1\n./p0.jpg,0\n", 'line 3: "./p0.jpg" was already given in line 2'),
-        ("file_name,dog\np0.jpg,yes\n", 'line 2, column "dog": the value "yes" is not 1, 0, ? or empty'),
+        ("file_name,dog\np0.jpg,maybe\n", 'line 2, column "dog": the value "maybe" is not 1, 0, ? or empty'),
         ("file_name,dog\np0.jpg,2\n", 'line 2, column "dog": the value "2" is not'),
         ("file_name,dog\np0.jpg,-1\n", 'the value "-1" is not'),
         ("file_name,dog\np0.jpg,nan\n", 'the value "nan" is not'),
@@ -211,10 +211,10 @@ LABELS = [
     [
         ("{", "it is not valid JSON"),
         ("[]", "the top level must be an object"),
-        ('{"images": [1,]}', "it is not valid JSON"),
+        ('{"x": [1,]}', "it is not valid JSON (Illegal trailing comma at character 10)"),
         ('{"images": [NaN]}', "NaN is not a number of JSON"),
         ('{"images": [-Infinity]}', "-Infinity is not a number of JSON"),
-        ('{"images": [1e999]}', "the number 1e999 is too large"),
+        ('{"images": [1e999]}', "images[0] is inf, not an object"),
         ('{"images": ' + "9" * 5000 + "}", "it is not valid JSON"),
         ('{"a": ' + "[" * 200_000 + "]" * 200_000 + "}", "it is nested too deeply"),
         ({}, 'has no "categories"'),
@@ -222,7 +222,8 @@ LABELS = [
         (changed("images", {}), "images is {}, not a list"),
         (changed("annotations", 3), "annotations is 3, not a list"),
         (changed("images.0", "p0.jpg"), 'images[0] is "p0.jpg", not an object'),
-        (changed("info", []), "info is [], not an object"),
+        (changed("info", []), "info is a list, not an object"),
+        (changed("info", 3), "info is 3, not an object"),
         (changed("info.schema", "coco_partial/2"), 'its schema is "coco_partial/2", this program reads'),
         (changed("images.0.id", None), 'images[0] has no "id"'),
         (changed("images.0.id", "10"), 'images[0].id is "10", not a whole number'),
@@ -346,6 +347,7 @@ def test_an_import_that_stopped_half_way_is_finished_by_running_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("annotator.importing.labels.CHUNK", 2)
+    monkeypatch.setattr("annotator.importing.labels.ONE_TRANSACTION", 5)
     text = "file_name,dog,cat\np0.jpg,1,1\np1.jpg,1,0\np2.jpg,0,0\n"
 
     class Stop(Exception):

@@ -64,6 +64,7 @@ def test_a_decision_keeps_everything_that_was_on_screen(store: Store, project: P
         generation_id=7,
         score=0.25,
         undo_of="before",
+        base_seq=0,
     )
     answer = record(store, project, sent, now=99)[0]
     assert (answer.op_id, answer.seq, answer.stored) == ("op", 1, True)
@@ -86,6 +87,7 @@ def test_a_decision_keeps_everything_that_was_on_screen(store: Store, project: P
         "random_stream": 0,
         "undo_of": "before",
         "decided_at": 99,
+        "base_seq": 0,
     }
     assert (label.state, label.source, label.user_id, label.seq) == (UNSURE, Source.GROUP, 1, 1)
     assert (label.decided_at, label.generation_id, label.score) == (99, 7, 0.25)
@@ -182,9 +184,9 @@ def test_cells_of_another_project_are_refused(
     other = store.write(lambda c: projects.create(c, "other", now=1))
     foreign_category = store.write(lambda c: categories.add(c, other.id, "dog", now=1))
     foreign_image = add_images(other, 1)[0]
-    with pytest.raises(BadInput, match=f"category {foreign_category.id} is not part of project {project.id}"):
+    with pytest.raises(NotFound, match=f"There is no category {foreign_category.id}."):
         record(store, project, new(image.id, foreign_category.id, POSITIVE))
-    with pytest.raises(BadInput, match=f"image {foreign_image.id} is not part of project"):
+    with pytest.raises(NotFound, match=f"There is no image {foreign_image.id}."):
         record(store, project, new(foreign_image.id, dog.id, POSITIVE))
 
 

@@ -106,7 +106,7 @@ def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, project:
 def test_releasing_a_dead_owner_makes_its_jobs_due_at_once(store: Store, project: Project) -> None:
     request(store, project)
     claim(store, "dead", now=100)
-    assert store.write(lambda c: jobs.release(c, "dead", 110)) == 1
+    assert store.write(lambda c: jobs.release(c, "dead")) == 1
     with store.read() as c:
         assert jobs.active(c, project.id)[0].attempts == 0, "ending in order is no failed attempt"
     taken = claim(store, "next", now=110)
@@ -157,3 +157,84 @@ def test_requests_that_make_no_sense_are_refused(store: Store, project: Project)
         store.write(lambda c: jobs.cancel(c, 99, 1))
     with pytest.raises(ValueError, match="cannot be finished as running"):
         store.write(lambda c: jobs.finish(c, 1, owner="w", status=JobStatus.RUNNING, message="", now=1))
+
+
+PAUSES = (60, 300, 1800)
+
+
+def crash(store: Store, now: int) -> list[Job]:
+    """The only worker starts and finds what a killed one left."""
+    return store.write(lambda c: jobs.rest_after_crash(c, pauses_ms=PAUSES, now=now))
+
+
+def test_a_job_rests_longer_after_every_crash_and_a_queued_one_does_not_overtake_it(
+    store: Store, project: Project
+) -> None:
+    first = request(store, project)[0]
+    assert claim(store, "one", now=0) is not None
+    now = 0
+    for attempt, pause in ((1, 60), (2, 300), (3, 1800), (4, 1800)):
+        (rests,) = crash(store, now)
+        assert (rests.id, rests.owner, rests.lease_until) == (first.id, None, now + pause)
+        assert rests.stage == f"the worker died; attempt {attempt + 1} follows"
+        request(store, project)
+        assert claim(store, "two", now=now + pause) is None, "it rests, and the queued one waits for it"
+        now += pause + 1
+        again = claim(store, "two", now=now)
+        assert again is not None and (again.id, again.attempts) == (first.id, attempt + 1)
+
+
+def test_a_resting_job_is_not_put_to_rest_again_by_the_next_start(store: Store, project: Project) -> None:
+    request(store, project)
+    claim(store, "one", now=0)
+    crash(store, 10)
+    assert crash(store, 40) == []
+    assert claim(store, "two", now=71) is not None
+
+
+def test_a_person_wakes_a_resting_job_or_cancels_it_at_once(store: Store, project: Project) -> None:
+    job = request(store, project)[0]
+    claim(store, "one", now=0)
+    crash(store, 10)
+    store.write(lambda c: jobs.wake(c, job.id))
+    woken = claim(store, "two", now=20)
+    assert woken is not None and woken.id == job.id
+    store.write(lambda c: jobs.wake(c, job.id))
+    assert claim(store, "three", now=31) is None, "a job at work is not woken"
+    crash(store, 40)
+    assert store.write(lambda c: jobs.cancel(c, job.id, now=41)).status is JobStatus.CANCELLED
+
+
+def test_a_job_that_a_worker_hands_back_in_order_is_due_at_once(store: Store, project: Project) -> None:
+    request(store, project)
+    claim(store, "one", now=0)
+    store.write(lambda c: jobs.release(c, "one"))
+    assert crash(store, 6) == []
+    again = claim(store, "two", now=6)
+    assert again is not None and again.attempts == 1
+
+
+LONG_AGO = 365 * 86_400_000  # ms that the clock was ahead before somebody set it right
+
+
+def test_a_job_that_rests_until_a_time_of_a_wrong_clock_does_not_rest_that_long(
+    store: Store, project: Project
+) -> None:
+    for kind in jobs.KINDS:
+        request(store, project, kind)
+        claim(store, "one", now=LONG_AGO)
+    crash(store, LONG_AGO)
+    newer = request(store, project)[0]
+    found = [claim(store, "two", now=100), claim(store, "two", now=100)]
+    assert [job.kind for job in found if job is not None] == list(jobs.KINDS)
+    assert newer.id not in {job.id for job in found if job is not None}, "one training at a time all the same"
+
+
+def test_what_was_handed_back_or_woken_is_due_whatever_the_clock_says(store: Store, project: Project) -> None:
+    job = request(store, project)[0]
+    claim(store, "one", now=10_000)
+    store.write(lambda c: jobs.release(c, "one"))
+    assert claim(store, "two", now=9_000) is not None, "the clock went back by a second"
+    crash(store, 10_000)
+    store.write(lambda c: jobs.wake(c, job.id))
+    assert claim(store, "three", now=9_000) is not None

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import IntegrityError
 
-from annotator.errors import BadInput, StoreError
+from annotator.errors import BadInput, DiskFull, StoreError
 from annotator.records import CellState, NewDecision, Project
 from annotator.settings import Settings
 from annotator.store import Store, categories, decisions, images, now_ms, projects, users
@@ -119,7 +119,7 @@ def test_a_full_disk_is_a_sentence_and_stores_nothing(store: Store, project: Pro
         for number in range(2_000):
             categories.add(c, project.id, f"category {number} {'x' * 150}", now=1)
 
-    with pytest.raises(StoreError, match="database or disk is full"):
+    with pytest.raises(DiskFull, match="disk is full: nothing of this request was saved"):
         store.write(fill)
     with store.read() as c:
         assert categories.list_active(c, project.id) == []

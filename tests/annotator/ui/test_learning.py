@@ -58,11 +58,21 @@ def test_a_running_training_shows_how_far_it_is() -> None:
         (replace(JOB, status=JobStatus.CANCELLED), "was cancelled"),
         (replace(JOB, status=JobStatus.DONE, message="Generation 4 is ready."), "Generation 4 is ready."),
         (replace(JOB, cancel_requested=True), "stopping as asked"),
+        (
+            replace(JOB, lease_until=99, stage="the worker died; attempt 2 follows"),
+            "Training rests · the worker died; attempt 2 follows",
+        ),
     ],
 )
 def test_every_end_of_a_job_has_plain_words(job: Job, words: str) -> None:
     assert words in learning.status_html(replace(STATUS, job=job))
     assert learning.busy(job) == (job.status in (JobStatus.QUEUED, JobStatus.RUNNING))
+
+
+def test_a_damaged_generation_is_told_above_everything_else() -> None:
+    html = learning.status_html(replace(STATUS, problem="Generation 4: logits.npy <is> not right."))
+    assert html.index("A generation is damaged.") < html.index("logits.npy &lt;is&gt; not right.")
+    assert "damaged" not in learning.status_html(STATUS)
 
 
 def test_a_generation_tells_its_quality_with_the_number_of_cells_behind_it() -> None:

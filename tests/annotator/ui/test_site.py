@@ -68,19 +68,25 @@ def test_the_theme_downloads_no_font() -> None:
 def test_the_surface_holds_no_template_syntax_and_the_styles_ask_nobody() -> None:
     assert not re.search(r"\$\{|\{\{|`|<script", assets.annotate_markup())
     assert not re.search(r"https?://|@import|url\(", assets.page_styles())
-    for name in assets.SCRIPTS:
+    assert not re.search(r"\$\{|\{\{|`|<script", assets.people_markup())
+    for name in {*assets.SCRIPTS, *assets.PEOPLE_SCRIPTS}:
         assert not re.search(r"https?://", assets.read_text(name)), name
 
 
-def test_every_script_is_in_the_bundle_once_and_stays_readable() -> None:
+def test_every_script_is_in_its_bundle_once_and_stays_readable() -> None:
     folder = Path(assets.__file__).parent
-    assert sorted(path.name for path in folder.glob("*.js")) == sorted(assets.SCRIPTS)
-    bundle = assets.annotate_script()
-    for name in assets.SCRIPTS:
-        text = assets.read_text(name)
-        assert bundle.count(text) == 1
-        assert len(text.splitlines()) < JS_LINES, name
-        assert max(len(line) for line in text.splitlines()) <= 125, name
+    bundles = {
+        assets.annotate_script: assets.SCRIPTS,
+        assets.people_script: assets.PEOPLE_SCRIPTS,
+        assets.health_script: ("health.js",),
+    }
+    assert {path.name for path in folder.glob("*.js")} == set().union(*bundles.values())
+    for bundle, names in bundles.items():
+        for name in names:
+            text = assets.read_text(name)
+            assert bundle().count(text) == 1
+            assert len(text.splitlines()) < JS_LINES, name
+            assert max(len(line) for line in text.splitlines()) <= 125, name
 
 
 def test_a_missing_asset_is_named() -> None:
@@ -92,4 +98,8 @@ def test_the_guidance_on_keys_matches_the_buttons() -> None:
     markup, keys = assets.annotate_markup(), assets.read_text("keys.js")
     actions = set(re.findall(r'data-action="([a-z-]+)"', markup))
     moves = {"down", "up", "grid-left", "grid-right", "grid-up", "grid-down"}
-    assert actions - {"proposal"} == set(re.findall(r'action: "([a-z-]+)"', keys)) - moves
+    choices = {"mine", "theirs"}  # their buttons come with what there is to choose
+    assert (
+        actions - {"proposal", "categories"}
+        == set(re.findall(r'action: "([a-z-]+)"', keys)) - moves - choices
+    )

@@ -14,7 +14,7 @@ from tests.annotator.worker.drawn import Scenes
 @pytest.fixture
 def job(scenes: Scenes) -> Job:
     def work(c):  # type: ignore[no-untyped-def]
-        while jobs.claim(c, owner="cleaner", lease_ms=10**9, now=now_ms()):
+        while jobs.claim(c, owner="cleaner", lease_ms=10**6, now=now_ms()):
             pass
         jobs.request(c, scenes.project.id, "retrain", wanted_seq=0, now=now_ms())
         return jobs.claim(c, owner="me", lease_ms=60_000, now=now_ms())
@@ -53,7 +53,7 @@ def test_a_cancelled_job_tells_its_task_to_stop(scenes: Scenes, job: Job) -> Non
 
 def test_a_job_taken_over_by_another_worker_is_lost_to_the_first(scenes: Scenes, job: Job) -> None:
     with lease_for(scenes.store, job) as lease:
-        scenes.store.write(lambda c: jobs.release(c, "me", now_ms()))
+        scenes.store.write(lambda c: jobs.release(c, "me"))
         scenes.store.write(lambda c: jobs.claim(c, owner="other", lease_ms=60_000, now=now_ms() + 1))
         lease.report("training")
         assert lease.lost and lease.should_stop()

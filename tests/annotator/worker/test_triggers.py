@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from annotator.records import CellState, JobStatus, NewDecision
 from annotator.settings import Settings
+from annotator.snapshotting import freeze
 from annotator.store import Store, images, jobs
 from annotator.store.clock import now_ms
 from annotator.worker.triggers import Triggers
@@ -85,3 +88,37 @@ def test_only_negatives_start_no_training_by_themselves(scenes: Scenes, eager: S
     for name, category in absent[:8]:
         scenes.answer([name], (category,))
     assert "retrain" not in kinds(triggers, now_ms() + 10**9)
+
+
+def test_an_answer_that_was_taken_back_is_not_trained_on_for_ever(scenes: Scenes, eager: Settings) -> None:
+    """What the project holds is then what it held before, but everything up to now has been looked at."""
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    scenes.answer([f"{n:03d}.jpg" for n in range(4)])
+    end(scenes.store, "retrain", scenes.project.id, reached=frozen_at(scenes))
+    yes = positive(scenes, "009.jpg", "red ball")
+    scenes.decide([yes])
+    scenes.decide([replace(yes, op_id="undo", state=CellState.UNKNOWN, undo_of=yes.op_id)])
+    later = now_ms() + 10**9
+    assert "retrain" in kinds(triggers, later)
+    end(scenes.store, "retrain", scenes.project.id, reached=frozen_at(scenes))
+    assert kinds(triggers, 2 * later) == []
+
+
+def frozen_at(scenes: Scenes) -> int:
+    """What a training of now says it has reached."""
+    return freeze(scenes.store, scenes.project.id).snapshot.up_to_seq
+
+
+def test_a_training_that_ended_in_the_future_of_a_wrong_clock_does_not_stop_the_next(
+    scenes: Scenes, eager: Settings
+) -> None:
+    triggers = Triggers(scenes.store, eager)
+    triggers.fire()
+    seq = scenes.answer(["000.jpg"])
+    scenes.store.write(lambda c: jobs.request(c, scenes.project.id, "retrain", wanted_seq=seq, now=now_ms()))
+    end(scenes.store, "retrain", scenes.project.id, reached=seq)
+    scenes.decide([positive(scenes, "001.jpg", "red ball")])
+    year = 365 * 86_400_000
+    assert kinds(triggers, now_ms() - 60_000) == [], "a small correction is none"
+    assert kinds(triggers, now_ms() - year) == ["retrain"]

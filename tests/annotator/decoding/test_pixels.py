@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from annotator.decoding.colours import scaled
+from annotator.decoding.pixels import Normalised, probe_and_normalise
 from annotator.errors import BadFile
-from annotator.importing.pixels import Normalised, probe_and_normalise, scaled
 from tests.conftest import picture_bytes
 
 LIMIT = 1_000_000
@@ -239,8 +240,8 @@ tiff_warnings = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
         (b"just some text, long enough to be looked at", "not a JPEG, PNG"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "not a JPEG, PNG"),
         (b"PK\x03\x04 and so on", "archive"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC pictures are not supported"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF pictures are not supported"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "damaged"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "not a JPEG, PNG"),
         (b"\xff\xd8\xff\xe0", "damaged"),
         (b"BM", "damaged"),
         (b"GIF89a", "damaged"),

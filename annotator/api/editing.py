@@ -1,0 +1,61 @@
+"""Routes for the list of categories and for the history of a picture's cells."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from annotator.api import shapes
+from annotator.api.models import CategoryBody, CategoryOrderBody, PathId, QueryId
+from annotator.api.routes import actions_of, user_of
+
+router = APIRouter(prefix="/api/projects/{project_id}")
+
+
+@router.get("/categories/archived")
+def archived(request: Request, project_id: PathId) -> list[shapes.Json]:
+    """Categories that are no longer asked, the one archived last first."""
+    return [shapes.category(found) for found in actions_of(request).archived_categories(project_id)]
+
+
+@router.put("/categories/order")
+def reorder(request: Request, project_id: PathId, body: CategoryOrderBody) -> list[shapes.Json]:
+    """Sort the list; 409 when it is not exactly the active categories."""
+    return [shapes.category(found) for found in actions_of(request).reorder_categories(project_id, body.ids)]
+
+
+@router.patch("/categories/{category_id}")
+def rename(request: Request, project_id: PathId, category_id: PathId, body: CategoryBody) -> shapes.Json:
+    """Change the text of a category; 409 when the name is taken."""
+    return shapes.category(
+        actions_of(request).rename_category(project_id, category_id, body.name, user_of(request))
+    )
+
+
+@router.post("/categories/{category_id}/archive")
+def archive(request: Request, project_id: PathId, category_id: PathId) -> shapes.Json:
+    """Stop asking a category; its labels stay."""
+    return shapes.category(actions_of(request).archive_category(project_id, category_id, user_of(request)))
+
+
+@router.post("/categories/{category_id}/restore")
+def restore(request: Request, project_id: PathId, category_id: PathId) -> shapes.Json:
+    """Ask an archived category again; 409 when its name was given away."""
+    return shapes.category(actions_of(request).restore_category(project_id, category_id, user_of(request)))
+
+
+@router.get("/images/{image_id}/history")
+def history(
+    request: Request,
+    project_id: PathId,
+    image_id: PathId,
+    category: QueryId | None = None,
+    before: QueryId | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> list[shapes.Json]:
+    """Who decided what about one picture and when, newest first; `before` a `seq` goes further back."""
+    found = actions_of(request).history(
+        project_id, image_id, category_id=category, before=before, limit=limit
+    )
+    return shapes.history(found)

@@ -1,0 +1,105 @@
+"""Some hundred ways to write a path that leads somewhere else (A-13)."""
+
+from __future__ import annotations
+
+TARGETS = ("etc/passwd", "annotator.db", "server.lock", "secret.txt")
+UPS = (
+    "../",
+    "..\\",
+    "..%2f",
+    "..%2F",
+    "..%5c",
+    "%2e%2e/",
+    "%2e%2e%2f",
+    "%2E%2E%5C",
+    "%252e%252e%252f",
+    "%252e%252e/",
+    ".%2e/",
+    "%2e./",
+    "..;/",
+    "....//",
+    "....\\\\",
+    "..%00/",
+    "..%0a/",
+    "..%20/",
+    "..%c0%af",
+    "..%e0%80%af",
+    "..%ef%bc%8f",
+    "%c0%ae%c0%ae/",
+    "%uff0e%uff0e/",
+    "..%09/",
+    "./../",
+    "a/../../",
+    "/%2e%2e/",
+    "//../",
+    "\u2025/",
+    "\uff0e\uff0e/",
+)
+ABSOLUTE = (
+    "/",
+    "//",
+    "%2f",
+    "%2F%2F",
+    "%5c%5c",
+    "\\\\",
+    "\\\\127.0.0.1\\c$\\",
+    "//127.0.0.1/share/",
+    "file:///",
+    "file%3a%2f%2f%2f",
+    "FILE:///",
+    "C:\\",
+    "c:/",
+    "C%3a%5c",
+    "\\\\?\\C:\\",
+    "/proc/self/root/",
+    "/proc/self/cwd/",
+    "/dev/fd/../../",
+    "~/",
+    "%7e/",
+)
+ENDINGS = ("", "%00", "%00.png", ".", "%20", "%0a", "/", "/.", "::$DATA", "?x", "#x", ";.jpg", "%23", "%3f")
+SINGLE = (
+    ".",
+    "..",
+    "...",
+    "%2e",
+    "%2e%2e",
+    "%00",
+    "%0d%0aX-Injected:%20yes",
+    "%ff",
+    "%",
+    "%zz",
+    "-",
+    "*",
+    "~",
+    "$HOME",
+    "`id`",
+    "|id",
+    "NUL",
+    "CON.png",
+    "aux",
+    "a" * 5000,
+    "a/" * 2000,
+    "%2e%2e%2f" * 500,
+    "../" * 60,
+    ".git/config",
+    ".env",
+    "__init__.py",
+    "Annotator.DB",
+    "ANNOTATOR.DB",
+    "..%2Fannotator.DB",
+    "/DEV/urandom",
+    "/dev/urandom",
+    "/dev/zero",
+    "/proc/self/environ",
+    "/proc/self/mem",
+    "/proc/self/fd/0",
+)
+
+
+def payloads() -> list[str]:
+    """All of them, each once."""
+    found = [f"{up * depth}{target}" for up in UPS for depth in (1, 8) for target in TARGETS[:2]]
+    found += [f"{start}{target}" for start in ABSOLUTE for target in TARGETS]
+    found += [f"../../{target}{ending}" for target in TARGETS[:2] for ending in ENDINGS]
+    return list(dict.fromkeys([*found, *SINGLE]))

@@ -1,0 +1,82 @@
+"""Categories change under an open page: ids are stable, names follow, nothing that was answered is lost."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.surface import Annotate, Watch
+from tests.browser.test_saving import block
+
+NAMES_MS = 60_000  # the page looks for new names every half minute
+
+
+def opened(annotate: Annotate) -> Locator:
+    annotate.part("category-count").click()
+    box = annotate.part("categories")
+    expect(box).to_be_visible()
+    return box
+
+
+def names(box: Locator) -> list[str]:
+    return [field.input_value() for field in box.locator("input").all()]
+
+
+def test_a_category_is_renamed_sorted_archived_and_brought_back(annotate: Annotate) -> None:
+    first, second = annotate.names()[:2]
+    annotate.press("y").saved()
+    box = opened(annotate)
+    assert names(box) == ["umbrella", "bicycle", "traffic light", "dog", "car"]
+    box.get_by_role("button", name="Move dog up").click()
+    expect(box.locator("input").nth(2)).to_have_value("dog")
+    box.locator("input").first.fill("parasol")
+    box.locator("input").first.press("Enter")
+    expect(annotate.row("parasol")).to_be_visible()  # the open picture follows at once
+    box.locator("li:has(input[value='bicycle'])").get_by_role("button", name="Archive").click()
+    expect(box.locator("input")).to_have_count(4)
+    expect(box.get_by_text("Archived: no longer asked, labels kept")).to_be_visible()
+    assert list(annotate.site.category_ids(annotate.project_id)) == ["parasol", "dog", "traffic light", "car"]
+    box.get_by_role("button", name="Restore").click()
+    expect(box.locator("input")).to_have_count(5)
+    annotate.press("Escape")
+    assert (first, second) == ("umbrella", "bicycle")
+    assert annotate.answers() == {"parasol": "positive"}
+
+
+def test_a_taken_name_is_refused_in_words_and_the_old_one_stays(annotate: Annotate, watch: Watch) -> None:
+    watch.allow("409")
+    box = opened(annotate)
+    box.locator("input").first.fill("DOG")
+    box.locator("input").first.press("Enter")
+    expect(box.get_by_role("alert")).to_contain_text("already a category")
+    expect(box.locator("input").first).to_have_value("umbrella")
+
+
+def test_answers_to_a_category_that_is_archived_under_the_open_page_are_kept(
+    annotate: Annotate, watch: Watch
+) -> None:
+    first, image = annotate.names()[0], annotate.image_id
+    category = annotate.site.category_ids(annotate.project_id)[first]
+    cut = block(annotate.page, watch)
+    annotate.press("y")
+    annotate.site.actions.archive_category(annotate.project_id, category)
+    annotate.press("k", "n")
+    expect(annotate.part("saved")).to_contain_text("2 not yet saved")
+    annotate.page.unroute("**/decisions", cut)
+    annotate.saved()
+    annotate.press("z").saved()  # undo still works on it
+    annotate.site.actions.restore_category(annotate.project_id, category)
+    assert annotate.answers(image) == {first: "positive"}
+    assert len(annotate.site.log(annotate.project_id)) == 3
+
+
+def test_a_name_changed_by_somebody_else_appears_without_moving_a_row(annotate: Annotate) -> None:
+    order = annotate.names()
+    ids = annotate.site.category_ids(annotate.project_id)
+    annotate.press("y").saved()
+    annotate.site.actions.rename_category(annotate.project_id, ids[order[1]], "two wheels")
+    annotate.site.actions.archive_category(annotate.project_id, ids[order[2]])
+    expect(annotate.row("two wheels")).to_be_visible(timeout=NAMES_MS)
+    assert annotate.names() == [order[0], "two wheels", *order[2:]]
+    annotate.press("n", "u").saved()
+    annotate.site.actions.restore_category(annotate.project_id, ids[order[2]])
+    assert annotate.answers() == {order[0]: "positive", "two wheels": "negative", order[2]: "unsure"}

@@ -1,0 +1,85 @@
+"""The page of docs/reliability.md says what the run did, whether it passed, failed or was skipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.report import read, render
+from tests.faults.servers import ROOT
+
+CONFTEST = """
+from tests.faults.claims import Plugin, claim
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "claims: x")
+    config.pluginmanager.register(Plugin(), "claims")
+"""
+TESTS = """
+import pytest
+
+def test_shown(claim):
+    shown = claim("N-01", "Nothing is lost.", unit="kills", seed=3)
+    shown.done(12, saves=4)
+
+def test_broken(claim):
+    claim("N-02", "Nothing | is torn.")
+    assert False
+
+def test_absent(claim):
+    claim("R-03", "Old or new.")
+    pytest.skip("strace is not installed")
+
+@pytest.fixture
+def missing():
+    raise RuntimeError
+
+def test_too_early(missing, claim):
+    pass
+
+def test_something_else():
+    pass
+"""
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """What a run with one test of every outcome writes down."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_them.py").write_text(TESTS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FAULTS_RESULTS": str(tmp_path / "results.jsonl")}
+    environment.pop("FAULTS", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "claims", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert "1 failed, 1 passed, 1 skipped, 1 deselected, 1 error" in done.stdout, done.stdout
+    return tmp_path / "results.jsonl"
+
+
+def test_every_outcome_is_written_down_and_shown(results: Path) -> None:
+    lines = {line["test"].partition("::")[2]: line for line in read(results)}
+    assert {name: line["outcome"] for name, line in lines.items()} == {
+        "test_shown": "passed", "test_broken": "failed", "test_absent": "skipped", "test_too_early": "failed",
+    }  # fmt: skip
+    assert (lines["test_shown"]["count"], lines["test_shown"]["seed"]) == (12, 3)
+    page = render(list(lines.values()), commit="abc1234", command="make faults")
+    assert "1 of 4 claims shown" in page and "commit `abc1234`, command `make faults`" in page
+    rows = [row for row in page.splitlines() if "test_them.py" in row]
+    assert len(rows) == 4 and all(row.replace("\\|", "").count("|") == 8 for row in rows)
+    assert "| N-01 | Nothing is lost. | 12 kills | small | saves 4, seed 3, " in page
+    assert "(ended before it said what it shows)" in rows[0] and "**failed**" in rows[0]
+    assert "Nothing \\| is torn." in rows[2] and "**failed**" in rows[2]
+    assert "not tried: strace is not installed" in rows[3]
+
+
+def test_the_last_run_of_a_test_counts(results: Path) -> None:
+    first = next(line for line in read(results) if line["id"] == "N-02")
+    better: dict[str, Any] = {**first, "outcome": "passed", "count": 5}
+    with results.open("a") as file:
+        file.write(json.dumps(better) + "\n")
+    assert [line["outcome"] for line in read(results) if line["id"] == "N-02"] == ["passed"]
