@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks import load, load_people
 from benchmarks.load_people import Task, work
+from tests import running
 from tests.faults.claims import FULL, Claims
 from tests.faults.saving import make_world
 
@@ -77,7 +78,7 @@ def test_a_server_that_is_gone_or_refuses_is_an_error(tmp_path: Path) -> None:
         assert gone.acknowledged == [] and "ConnectionRefusedError" in gone.errors[0]
         return book
 
-    book = asyncio.run(refusing())
+    book = running.run(refusing())
     assert book.acknowledged == [] and "503" in book.errors[0] and book.ms["save"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import FastAPI
 from fastapi.routing import _IncludedRouter
+
+from tests import running
 
 LOCAL = "127.0.0.1:7860"
 
@@ -57,7 +58,7 @@ def ask_all(app: Any, requests: Sequence[Wire], check: Callable[[Wire, Reply], N
         for request in requests:
             check(request, await ask(app, request))
 
-    asyncio.run(run())
+    running.run(run())
 
 
 def answers(app: Any, requests: Sequence[Wire]) -> list[Reply]:

@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from annotator import connections
 from annotator.connections import Impatient, open_files
+from tests import running
 
 LONG = 30.0  # a test that hangs ends
 
@@ -59,7 +60,7 @@ def test_a_head_that_does_not_end_is_not_waited_for(sent: bytes) -> None:
             finally:
                 writer.close()
 
-    assert asyncio.run(ask()) == b""
+    assert running.run(ask()) == b""
 
 
 def test_a_head_that_comes_byte_by_byte_wins_no_time() -> None:
@@ -76,7 +77,7 @@ def test_a_head_that_comes_byte_by_byte_wins_no_time() -> None:
             writer.close()
             return sent
 
-    assert asyncio.run(ask()) < 1000
+    assert running.run(ask()) < 1000
 
 
 def test_a_second_request_on_the_connection_has_the_same_time_and_slow_answers_and_bodies_their_own() -> None:
@@ -93,7 +94,7 @@ def test_a_second_request_on_the_connection_has_the_same_time_and_slow_answers_a
             writer.close()
             return first, body, rest
 
-    first, body, rest = asyncio.run(ask())
+    first, body, rest = running.run(ask())
     assert first.startswith(b"HTTP/1.1 200") and body == b"2" and rest == b""
 
 

@@ -12,6 +12,7 @@ from starlette.types import Message
 from annotator.api import rules
 from annotator.api.body import Body
 from annotator.api.rules import BodyRule, Unwanted
+from tests import running
 
 JSON = BodyRule("application/json", 1000)
 FILE = BodyRule("multipart/form-data", 10**9)
@@ -53,7 +54,7 @@ def read(client: Client, rule: BodyRule) -> tuple[list[bytes], list[Unwanted]]:
             more = message["more_body"]
 
     try:
-        asyncio.run(application())
+        running.run(application())
     except Unwanted:
         assert refused
     return got, refused
@@ -123,7 +124,7 @@ def test_time_the_application_takes_is_not_the_clients() -> None:
         second = await body()
         return bytes(first["body"] + second["body"])
 
-    assert asyncio.run(application()) == b"xy"
+    assert running.run(application()) == b"xy"
     assert refused == []
 
 
@@ -141,4 +142,4 @@ def test_after_the_body_an_application_may_wait_for_the_disconnect_for_ever(
         waiting.cancel()
         return bool(done)
 
-    assert asyncio.run(application()) is False
+    assert running.run(application()) is False

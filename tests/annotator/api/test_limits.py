@@ -21,6 +21,7 @@ from annotator.api.guard import PICTURES_AT_ONCE, Guard
 from annotator.records import Category, Image, Project
 from annotator.settings import Settings
 from annotator.store import Store, decisions
+from tests import running
 from tests.annotator.asgi import Reply, Wire, answers, ask
 
 BOUNDARY = "multipart/form-data; boundary=x"
@@ -239,7 +240,7 @@ def test_one_person_gets_so_many_pictures_at_once_and_the_rest_on_asking_again(
         done = await asyncio.gather(*crowd)
         return list(done), others, await ask(guard, Wire("GET", "/img/1"))
 
-    crowd, others, later = asyncio.run(run())
+    crowd, others, later = running.run(run())
     assert [one.status for one in crowd].count(200) == PICTURES_AT_ONCE
     refused = [one for one in crowd if one.status == 429]
     assert len(refused) == 500 - PICTURES_AT_ONCE
@@ -253,7 +254,7 @@ def test_a_client_that_sends_nothing_on_gets_a_timeout_in_our_words(
     monkeypatch.setattr(rules, "SLOW_GRACE_S", 0.1)
     begun = {"categories": ("application/json", b"{"), "labels": (BOUNDARY, part("file", b"file_name")[:-2])}
     for path, (kind, body) in begun.items():
-        reply = asyncio.run(_stalled(app, f"/api/projects/{project.id}/{path}", kind.encode(), body))
+        reply = running.run(_stalled(app, f"/api/projects/{project.id}/{path}", kind.encode(), body))
         assert reply[0] == 408
         assert json.loads(reply[1])["error"]["code"] == "too_slow"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import gradio as gr
@@ -14,6 +13,7 @@ from annotator.settings import Settings
 from annotator.store import Store, images, members, projects, users
 from annotator.ui.door import Door
 from annotator.ui.import_tab import ImportTab
+from tests import running
 from tests.annotator.ui.asking import sent_by
 from tests.conftest import NOW, picture_bytes
 
@@ -36,7 +36,7 @@ def test_an_admin_of_a_project_sees_no_files_of_the_server(
         with gr.Blocks(), gr.Tabs(), gr.Tab("Import") as tab:
             return ImportTab(Door(actions, sign_in=True), tab, settings.data_dir / "demo")
 
-    page = asyncio.run(built())
+    page = running.run(built())
     typed = settings.data_dir / "originals" if inside else tmp_path / "theirs"
     said = page.on_folder(sent_by(eve), mine.id, str(typed))
     assert "administrator" in str(said[0])

@@ -12,6 +12,7 @@ from annotator.store import jobs
 from annotator.worker import loop
 from annotator.worker.loop import Worker
 from annotator.worker.process import take_over
+from annotator.worker.tasks import Done
 from tests.annotator.processes import until
 from tests.annotator.worker.drawn import Scenes
 from tests.annotator.worker.driving import ANSWERED, current, drain, last, retrain
@@ -30,7 +31,12 @@ def test_a_hanging_step_stops_the_beat_and_the_next_worker_marks_and_takes_the_j
         beat=lambda: beats.append(1),
     )
     hanging._tasks._backbone = worker._tasks._backbone
-    monkeypatch.setattr(hanging._tasks, "_retrain", lambda *_: hang.wait())
+
+    def never(*_given: object) -> Done:
+        hang.wait()
+        return Done("late", 0)
+
+    monkeypatch.setattr(hanging._tasks, "_retrain", never)
     monkeypatch.setattr(hanging.shutdown, "wait", lambda seconds=None: threading.Event().wait(0.05) or False)
     thread = threading.Thread(target=hanging.run, daemon=True)
     thread.start()
