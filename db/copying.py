@@ -59,7 +59,7 @@ def copy_online(
             live.execute("BEGIN")
             live.execute("SELECT count(*) FROM sqlite_master").fetchall()  # pins the moment
             _copy(driver, live, target, on_progress)
-        _sync(target)
+        sync(target)
     except DatabaseFileError:
         _remove(target)
         raise
@@ -108,7 +108,8 @@ def is_full(error: BaseException) -> bool:
     return "disk is full" in str(error) or "No space left" in str(error) or "quota exceeded" in str(error)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return once a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

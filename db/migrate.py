@@ -24,7 +24,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from db.contents import contents
-from db.copying import DatabaseFileError, copy_online, is_full, problems, reading
+from db.copying import DatabaseFileError, copy_online, is_full, problems, reading, sync
 from db.engine import make_engine, writing
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _keep_copy(path: Path) -> Path:
                 "restore a backup, or run the older program's export first."
             )
         temporary.replace(target)
-        _sync_folder(folder)
+        sync(folder)
         _forget_old(folder, target)
     except DatabaseFileError as error:
         raise SchemaError(
@@ -208,14 +208,6 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
