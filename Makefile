@@ -16,11 +16,12 @@ run: $(STAMPS)/run
 
 # Installs what tests need, Chromium included, and runs all of them.
 test: $(STAMPS)/dev chromium
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(if $(ARGS),$(ARGS),-m "not alone")
+	$(if $(ARGS),,$(BIN)/python -m pytest -m alone)
 
 # The same without the browser.
 test-fast: $(STAMPS)/dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser and not alone" $(ARGS)
 
 lint: $(STAMPS)/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

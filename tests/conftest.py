@@ -27,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Plugin(), "claims")
 
 
-# A real browser, killed processes, full disks and torchrun depend on the moment: one more try, shown as R,
+# A real browser, killed processes and full disks depend on the moment: one more try, shown as R,
 # before such a test is called broken. Every other test has to pass at once.
-AGAIN = ("tests/browser/", "tests/faults/", "tests/dsrb_core/test_paper_ranks.py")
+AGAIN = ("tests/browser/", "tests/faults/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

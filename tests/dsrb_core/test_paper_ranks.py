@@ -24,6 +24,9 @@ from dsrb_core.protocol import partial_labels
 from tests.dsrb_core.test_paper_data import SMALL, draw
 from tests.dsrb_core.test_paper_training import QUARTERS, Poisoned, learner_of, net_of
 
+# A process that had run most other tests ended without a word while it compared what torchrun left here.
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 BANKS = {"dsrb": QUARTERS, "sarb": replace(QUARTERS, method="sarb")}
 
