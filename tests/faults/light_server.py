@@ -45,6 +45,9 @@ class PlainWriter:
         with self._engine.begin() as connection:
             return work(connection)
 
+    def settle(self) -> None:
+        """All that was written is committed."""
+
     def refuse_new(self) -> None:
         """Nothing is queued that could be refused."""
 
@@ -72,10 +75,14 @@ class EagerWriter(PlainWriter):
             with self._lock:
                 self._open.commit()
 
-    def close(self) -> None:
+    def settle(self) -> None:
         """Commit what waits."""
         with self._lock:
             self._open.commit()
+
+    def close(self) -> None:
+        """Commit what waits."""
+        self.settle()
 
 
 WRITERS = {"plain": PlainWriter, "eager": EagerWriter}
@@ -103,6 +110,8 @@ def serve(data_dir: Path, *, synchronous: str | None = None, writer: str | None 
     with only_server(settings) as lock, listening(settings) as listener:
         lock.check(store)
         app = create_app(store, settings)
+        if writer:
+            store._writer.settle()  # type: ignore[attr-defined]  # the owner, without whom nobody is let in
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
         QuietServer(
             config, on_ready=lambda: say(f"port {port_of(listener)}"), on_stopping=store.refuse_new
