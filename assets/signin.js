@@ -33,8 +33,11 @@ class SignIn {
       this.send();
     });
     // Not on "close": that comes a moment later, and a request refused in between would open it again.
-    dialog.addEventListener("cancel", () => {
+    dialog.addEventListener("cancel", (event) => {
+      event.preventDefault(); // closed here and now, so that the next key is an answer again
       this.putOff = true;
+      dialog.close();
+      if (dialog.contains(document.activeElement)) document.activeElement.blur();
     });
   }
 

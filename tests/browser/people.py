@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import Connection
 
@@ -100,3 +101,9 @@ class Dialog:
         self.box.get_by_label("Name").fill(name)
         self.box.get_by_label("Password").fill(password)
         self.box.get_by_role("button", name="Sign in").click()
+
+
+def own_name(request: pytest.FixtureRequest) -> str:
+    """A project name of this test and of this try of it."""
+    tries = getattr(request.node, "execution_count", 1)
+    return request.node.name if tries <= 1 else f"{request.node.name} {tries}"

@@ -14,7 +14,7 @@ from annotator.people import Role
 from annotator.settings import Settings
 from annotator.store import Store
 from tests.browser.conftest import CATEGORIES
-from tests.browser.people import PASSWORD, Dialog, Person, guarded, invite
+from tests.browser.people import PASSWORD, Dialog, Person, guarded, invite, own_name
 from tests.browser.site import Site, draw_pictures, running
 from tests.browser.surface import Annotate, Watch
 from tests.browser.test_saving import KEPT, block
@@ -52,7 +52,7 @@ def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def ann(site: Site, pictures: list[Path], request: pytest.FixtureRequest) -> Person:
-    return invite(site, site.project(request.node.name, CATEGORIES, pictures), "Ann")
+    return invite(site, site.project(own_name(request), CATEGORIES, pictures), "Ann")
 
 
 @pytest.fixture
@@ -152,6 +152,8 @@ def test_when_the_session_ends_one_signs_in_in_place_and_everything_is_sent(
     expect(dialog.box).to_contain_text("Nothing is lost. 1 answer kept on this computer")
     desk.press("Escape")
     expect(dialog.box).to_be_hidden()
+    outside = "() => !document.activeElement || !document.activeElement.closest('dialog')"
+    desk.page.wait_for_function(outside)
     desk.press("u", "y", "n")  # labelling goes on while nothing can be sent
     expect(desk.part("saved")).to_contain_text("signed out, 4 not yet saved")
     desk.part("saved").get_by_role("button", name="Sign in").click()

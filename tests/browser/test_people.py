@@ -14,7 +14,7 @@ from annotator.people import Role
 from annotator.settings import Settings
 from annotator.store import Store, members
 from tests.browser.conftest import CATEGORIES
-from tests.browser.people import PASSWORD, Person, guarded, invite
+from tests.browser.people import PASSWORD, Person, guarded, invite, own_name
 from tests.browser.site import Site, running
 from tests.browser.surface import Annotate, Watch
 
@@ -28,8 +28,8 @@ def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 @pytest.fixture
 def street(site: Site, pictures: list[Path], request: pytest.FixtureRequest, watch: Watch) -> int:
     watch.home = site.url
-    site.project(f"secret of {request.node.name}", CATEGORIES, pictures[:1])
-    return site.project(request.node.name, CATEGORIES, pictures)
+    site.project(f"secret of {own_name(request)}", CATEGORIES, pictures[:1])
+    return site.project(own_name(request), CATEGORIES, pictures)
 
 
 def tabs(page: Page) -> list[str]:

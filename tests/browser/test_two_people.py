@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import CATEGORIES
-from tests.browser.people import Person, guarded, invite
+from tests.browser.people import Person, guarded, invite, own_name
 from tests.browser.site import Site
 from tests.browser.surface import Annotate, Watch
 
@@ -22,7 +22,7 @@ def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def two(site: Site, pictures: list[Path], request: pytest.FixtureRequest) -> tuple[Person, Person]:
-    project = site.project(request.node.name, CATEGORIES, pictures)
+    project = site.project(own_name(request), CATEGORIES, pictures)
     return invite(site, project, "Ann"), invite(site, project, "Ben")
 
 
