@@ -36,6 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(AGAIN):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        else:  # a failure is one, but the test that was running when a whole process ended is tried again
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["the process ended"]))
 
 
 @pytest.fixture(scope="session")
