@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from sqlalchemy import Connection
@@ -39,6 +40,21 @@ class Desk:
     generation: LoadedGeneration | None
     note: str  # what is damaged
 
+    @cached_property
+    def guess(self) -> Guess | None:
+        """Where the one category asked about may be, by its name; None after its first yes."""
+        if self.single is None or self.generation is None or self.table.cells.states.positives(self.single):
+            return None
+        vectors = self.suggester.name_vectors(self.project_id)
+        if vectors is None:
+            return None
+        return self.room.named(self.table.cells, self.generation, vectors, self.every_name, self.single)
+
+    @property
+    def similar(self) -> tuple[str, ...]:
+        """Names that told where to look, the most similar first."""
+        return () if self.guess is None else self.guess.similar
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pick:
@@ -70,7 +86,7 @@ def way(desk: Desk, wished: str) -> str:
         return "uncertain" if wished == "disagreement" and not learnt.has_votes else wished
     if learnt is None and _nearby(desk) is not None:
         return "nearby"
-    if learnt is None and named(desk) is not None:
+    if learnt is None and desk.guess is not None:
         return "named"
     return "interleaved" if _diverse(desk) is None else "diverse"
 
@@ -122,7 +138,7 @@ def why(desk: Desk, one: Pick) -> str:
         return words.PLAIN.get(one.way, words.OUTSIDE)
     name = desk.names[one.category_id]
     if one.probability is None:
-        return words.unlearnt(one.way, name, similar(desk))
+        return words.unlearnt(one.way, name, desk.similar)
     return words.why(
         "uncertain" if one.way == "outside" else one.way,
         name,
@@ -145,23 +161,6 @@ def _nearby(desk: Desk) -> Positions | None:
         return None  # the suggestions of the next picture name the file
 
 
-def named(desk: Desk) -> Guess | None:
-    """Where the one category asked about may be, by its name; None after its first yes, or without a say."""
-    generation, states = desk.generation, desk.table.cells.states
-    if desk.single is None or generation is None or states.positives(desk.single):
-        return None
-    vectors = desk.suggester.name_vectors(desk.project_id)
-    if vectors is None:
-        return None
-    return desk.room.named(desk.table.cells, generation, vectors, desk.every_name, desk.single)
-
-
-def similar(desk: Desk) -> tuple[str, ...]:
-    """Names that told where to look, the most similar first."""
-    guess = named(desk)
-    return () if guess is None else guess.similar
-
-
 def _diverse(desk: Desk) -> Positions | None:
     try:
         return desk.room.diverse(desk.conn, desk.suggester.features(desk.conn, desk.project_id))
@@ -172,8 +171,8 @@ def _diverse(desk: Desk) -> Positions | None:
 def _plain(desk: Desk, used: str) -> Positions:
     if used == "nearby" and (near := _nearby(desk)) is not None:
         return near
-    if used == "named" and (guess := named(desk)) is not None:
-        return guess.order
+    if used == "named" and desk.guess is not None:
+        return desk.guess.order
     order = _diverse(desk) if used == "diverse" else None
     return desk.room.untouched_first(desk.room.interleaved() if order is None else order, desk.table.cells)
 

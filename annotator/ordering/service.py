@@ -84,7 +84,7 @@ class Ordering:
             used = picking.way(desk, wished)
             picks = self._of_one(desk, used, limit, user_id)
             name = desk.names[category_id]
-            why = words.grid_why(used, name, picking.similar(desk))
+            why = words.grid_why(used, name, desk.similar)
         return Grid(
             category_id=category_id,
             generation_id=_id(desk),

@@ -8,7 +8,7 @@ from annotator.artifacts import write_atomic
 from annotator.records import Category
 from annotator.settings import Settings
 from annotator.store import Store, categories, projects
-from annotator.suggesting.names import NameVectors, names_file, read_names
+from annotator.suggesting.names import KeptNames, NameVectors, names_file
 from dsrb_core.category_vectors import LEARNED, TEXT, Vectors, category_vectors, text_installed
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class Names:
         self._store = store
         self._source = source_of_names(settings)
         self._broken = False
+        self._kept: dict[int, KeptNames] = {}
 
     def refresh(self) -> bool:
         """Bring one project up to date; False when there was nothing to do.
@@ -44,7 +45,7 @@ class Names:
         for project_id, found in active.items():
             path = names_file(self._store.data_dir, project_id)
             wanted = {one.id: one.name for one in found}
-            kept = read_names(path)
+            kept = self._kept.setdefault(project_id, KeptNames(path)).now()
             if kept is None and not wanted:
                 continue
             if kept is not None and kept.source == self._source and dict(kept.names) == wanted:
