@@ -263,8 +263,7 @@ class Actions:
 
         NotFound, Conflict (current already, files removed) or ArtifactDamaged, and then nothing changes.
         """
-        who = self._store.write(lambda c: self._who(c, user_id))
-        return rolling.roll_back(self._store, project_id, generation_id, who)
+        return rolling.roll_back(self._store, project_id, generation_id, self._acting(user_id))
 
     def request_retrain(self, project_id: int) -> tuple[Job | None, str]:
         """Ask for a training; the job that will do it, if any, and one sentence."""
@@ -316,7 +315,7 @@ class Actions:
         One bad row stops all of it, or, `lenient`, is left out and listed.
         """
         need_room(self._settings, "Labels are not taken in")
-        who = user_id if user_id is not None else self._store.write(lambda c: self._who(c, None))
+        who = self._acting(user_id)
         say = on_progress or _silent
         return importing.import_labels(
             self._store, project_id, path, user_id=who, on_progress=say, lenient=lenient
@@ -344,6 +343,10 @@ class Actions:
         """Ask for a training where a damaged generation was met; outside of any reading transaction."""
         for project_id in self._suggester.rebuild_wanted():
             rolling.ask_to_rebuild(self._store, project_id)
+
+    def _acting(self, user_id: int | None) -> int:
+        """Who acts, before the transaction of the act; only the owner may have to be made first."""
+        return self._store.write(lambda c: self._who(c, None)) if user_id is None else user_id
 
     @staticmethod
     def _who(c: Connection, user_id: int | None) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from annotator.ordering import strategies
 from annotator.ordering.ties import LAST, Hashes, cell_hash
 from annotator.suggesting import LoadedGeneration, ProjectStates
+from annotator.suggesting.generation import places_of
 
 Positions = npt.NDArray[np.int64]
 Scorer = Callable[[Positions], npt.NDArray[np.float32]]
@@ -58,11 +59,9 @@ class Cells:
         return found
 
     def places(self, image_ids: npt.NDArray[np.int64]) -> tuple[Positions, npt.NDArray[np.bool_]]:
-        """Positions (n,) of pictures and whether each is there at all."""
-        if not len(self.image_ids):
-            return np.zeros(len(image_ids), np.int64), np.zeros(len(image_ids), np.bool_)
-        places = np.minimum(np.searchsorted(self.image_ids, image_ids), len(self.image_ids) - 1)
-        return places, np.asarray(self.image_ids[places] == image_ids)
+        """Positions (n,) of pictures and whether each is there at all; where it is not, -1."""
+        places = places_of(self.image_ids, image_ids)
+        return places, places >= 0
 
     def hashes(self, positions: Positions, columns: Positions) -> Hashes:
         """Tie-breaking numbers (n,) of cells."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from annotator.artifacts import MANIFEST, format_problem, sha256_of
 from annotator.errors import ArtifactDamaged
@@ -16,6 +17,14 @@ from dsrb_core.calibration import Combiner
 from dsrb_core.decided_index import NEGATIVE, POSITIVE, DecidedIndex, file_name
 from dsrb_core.index import InstanceIndex
 from dsrb_core.surprise import surprise
+
+
+def places_of(ids: np.ndarray, wanted: np.ndarray) -> npt.NDArray[np.int64]:
+    """Places (n,) of the `wanted` numbers in ascending `ids`, -1 where one is not there."""
+    if not len(ids):
+        return np.full(len(wanted), -1, np.int64)
+    places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return np.where(ids[places] == wanted, places, -1).astype(np.int64)
 
 
 class LoadedGeneration:
@@ -135,8 +144,7 @@ class LoadedGeneration:
 
     def rows(self, image_ids: np.ndarray) -> np.ndarray:
         """Rows (n,) of images, -1 where an image came after this generation."""
-        rows = np.minimum(np.searchsorted(self.image_ids, image_ids), max(0, len(self.image_ids) - 1))
-        return np.where(self.image_ids[rows] == image_ids, rows, -1) if len(self.image_ids) else rows * 0 - 1
+        return places_of(self.image_ids, image_ids)
 
     def column(self, category_id: int) -> int | None:
         """Column of a category this generation has learned; None for a later one or one without a yes."""

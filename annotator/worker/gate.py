@@ -23,6 +23,7 @@ from annotator.errors import ArtifactDamaged, NothingToLearn
 from annotator.records import Generation
 from annotator.snapshotting import Frozen
 from annotator.store import Store, generations
+from annotator.suggesting.generation import places_of
 from annotator.worker import heldout
 from dsrb_core.metrics import average_precision, nan_mean
 from dsrb_core.model import DSRB
@@ -129,7 +130,7 @@ def honest_scores(
     alone = folder / (heldout.ALONE if corrected else "logits.npy")
     logits = np.load(alone, mmap_mode="r", allow_pickle=False) if alone.exists() else None
     asked = np.stack([frozen.image_ids[holdout.rows], frozen.category_ids[holdout.columns]], axis=1)
-    rows, columns = _places(images, asked[:, 0]), _places(categories, asked[:, 1])
+    rows, columns = places_of(images, asked[:, 0]), places_of(categories, asked[:, 1])
     new = (rows >= 0) & (columns >= 0) & _undecided_then(store, current, asked)
     scores = np.full(len(asked), np.nan, np.float32)
     if logits is not None:
@@ -141,14 +142,6 @@ def honest_scores(
         again = dense[holdout.rows, holdout.columns]
         scores = np.where(np.isfinite(again), again, scores)
     return np.asarray(scores, np.float32)
-
-
-def _places(ids: np.ndarray, wanted: np.ndarray) -> npt.NDArray[np.int64]:
-    """Places of `wanted` in ascending `ids`, -1 where it is not there."""
-    if not len(ids):
-        return np.full(len(wanted), -1, np.int64)
-    places = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return np.where(ids[places] == wanted, places, -1).astype(np.int64)
 
 
 def _undecided_then(store: Store, current: Generation, asked: np.ndarray) -> npt.NDArray[np.bool_]:

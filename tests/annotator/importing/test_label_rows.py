@@ -15,7 +15,8 @@ from annotator.importing import geometry, import_labels
 from annotator.importing.cells import BadRow
 from annotator.importing.csv_labels import guessed
 from annotator.records import CellState, Image, ImportReport, Project
-from annotator.store import Store, categories, decisions, images
+from annotator.store import Store
+from tests.annotator.importing.test_labels import cells, untouched
 
 P, N, U = CellState.POSITIVE, CellState.NEGATIVE, CellState.UNSURE
 
@@ -34,20 +35,6 @@ def load(
         return import_labels(store, project.id, path, user_id=user_id, **more)
 
     return loader
-
-
-def cells(store: Store, project: Project) -> dict[tuple[str, str], CellState]:
-    with store.read() as c:
-        names = {key: name for name, key in images.name_map(c, project.id).items()}
-        return {
-            (names[label.image_id], categories.get(c, label.category_id).name): label.state
-            for label in decisions.labelled_pairs(c, project.id)
-        }
-
-
-def untouched(store: Store, project: Project) -> bool:
-    with store.read() as c:
-        return not categories.list_active(c, project.id) and not decisions.head_seq(c, project.id)
 
 
 def refused(report: ImportReport) -> list[tuple[str, str]]:
