@@ -14,6 +14,7 @@ from annotator.api.guard import Guard
 from annotator.api.permissions import confirmed
 from annotator.settings import Settings
 from annotator.store import Store
+from annotator.store.copying import TEMPORARY
 
 
 def create_app(store: Store, settings: Settings, *, actions: Actions | None = None) -> FastAPI:
@@ -29,7 +30,7 @@ def create_app(store: Store, settings: Settings, *, actions: Actions | None = No
         redoc_url=None,
         dependencies=[Depends(confirmed)],
     )
-    shutil.rmtree(settings.data_dir / files.TEMPORARY, ignore_errors=True)  # left by a server that was killed
+    shutil.rmtree(settings.data_dir / TEMPORARY, ignore_errors=True)  # left by a server that was killed
     app.state.settings = settings
     app.state.actions = actions or Actions(store, settings)
     gate = Gate(store, settings, actions=app.state.actions)

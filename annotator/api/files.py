@@ -18,10 +18,10 @@ from annotator.api import shapes
 from annotator.api.errors import envelope
 from annotator.api.models import PathId
 from annotator.api.routes import actions_of, user_of
+from annotator.store.copying import TEMPORARY
 
 router = APIRouter()
 
-TEMPORARY = "tmp"  # folder in the data folder for files that live as long as one request
 # A browser keeps a picture but asks each time whether it may still show it: a right can be taken away.
 _PICTURE_HEADERS = {
     "Cache-Control": "private, no-cache",
