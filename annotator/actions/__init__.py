@@ -224,6 +224,14 @@ class Actions:
             lambda c: deciding.decide(c, project_id, new, user_id=self._who(c, user_id), given_by=given_by)
         )
 
+    async def decide_soon(
+        self, project_id: int, new: Sequence[NewDecision], user_id: int, *, given_by: int | None = None
+    ) -> tuple[list[StoredDecision], int]:
+        """`decide` for an event loop: no thread waits for the disk meanwhile."""
+        return await self._store.written(
+            lambda c: deciding.decide(c, project_id, new, user_id=user_id, given_by=given_by)
+        )
+
     def history(
         self,
         project_id: int,

@@ -38,13 +38,13 @@ def create_app(store: Store, settings: Settings, *, actions: Actions | None = No
     app.state.first_run_secret = gate.first_run_secret
     errors.install(app)
     for part in (
-        sign_in.router,
-        accounts.router,
-        health.router,
-        editing.router,
-        routes.router,
-        generations.router,
+        routes.router,  # an address is looked for in this order: what people wait for comes first
         files.router,
+        editing.router,
+        generations.router,
+        health.router,
+        accounts.router,
+        sign_in.router,
     ):
         app.include_router(part)
     app.add_middleware(Guard, gate=gate, settings=settings)

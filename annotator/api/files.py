@@ -28,6 +28,8 @@ _PICTURE_HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Content-Disposition": "inline",
 }
+# Up to this size, as every small picture of a page: sent piece by piece, each piece waits for a thread.
+_AT_ONCE = 64 * 1024
 _LABEL_SUFFIXES = frozenset({".csv", ".json"})
 
 
@@ -43,6 +45,8 @@ def picture(
     headers = _PICTURE_HEADERS | {"ETag": f'"{path.stem}-{found.st_mtime_ns:x}-{found.st_size:x}"'}
     if headers["ETag"] in _tags(request):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    if found.st_size <= _AT_ONCE and "range" not in request.headers:
+        return Response(path.read_bytes(), media_type=media_type, headers=headers)
     return FileResponse(path, media_type=media_type, headers=headers, stat_result=found)
 
 

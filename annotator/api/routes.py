@@ -89,10 +89,10 @@ def attention(request: Request, project_id: PathId, image_id: PathId, category_i
 
 
 @router.post("/{project_id}/decisions")
-def decide(request: Request, project_id: PathId, body: DecisionsBody) -> shapes.Json:
+async def decide(request: Request, project_id: PathId, body: DecisionsBody) -> shapes.Json:
     """Store answers, all or none; they are on the disk when this answers."""
     new = [decision.record() for decision in body.decisions]
-    given = actions_of(request).decide(project_id, new, user_of(request), given_by=body.given_by)
+    given = await actions_of(request).decide_soon(project_id, new, user_of(request), given_by=body.given_by)
     return shapes.stored(*given)
 
 

@@ -101,6 +101,10 @@ class Store:
         """
         return self._writer.write(work, patience_s)
 
+    async def written(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
+        """`write` for an event loop: no thread waits meanwhile. The same errors."""
+        return await self._writer.written(work, patience_s)
+
     @property
     def trouble(self) -> str:
         """Why nothing is written any more, in one sentence; empty when all is well."""

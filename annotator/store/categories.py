@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from annotator.errors import Conflict, DuplicateCategory, NotFound
 from annotator.records import Category
@@ -15,6 +15,11 @@ from db import schema
 
 _TABLE = schema.Category
 _COLUMNS = (_TABLE.id, _TABLE.project_id, _TABLE.name, _TABLE.position, _TABLE.archived_at)
+_ACTIVE = (
+    select(*_COLUMNS)
+    .where(_TABLE.project_id == bindparam("project"), _TABLE.archived_at.is_(None))
+    .order_by(_TABLE.position, _TABLE.id)
+)
 
 
 def add(c: Connection, project_id: int, name: str, *, now: int) -> Category:
@@ -66,8 +71,7 @@ def ensure(c: Connection, project_id: int, names: Sequence[str], *, now: int) ->
 def list_active(c: Connection, project_id: int) -> list[Category]:
     """Categories that are asked, in order."""
     projects.get(c, project_id)
-    query = select(*_COLUMNS).where(_TABLE.project_id == project_id, _TABLE.archived_at.is_(None))
-    return [Category(**fields(row)) for row in c.execute(query.order_by(_TABLE.position, _TABLE.id))]
+    return [Category(**fields(row)) for row in c.execute(_ACTIVE, {"project": project_id})]
 
 
 def list_archived(c: Connection, project_id: int) -> list[Category]:

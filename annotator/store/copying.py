@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool
 
 from annotator.errors import is_full, no_room
 from annotator.store.faults import translate
 
 TEMPORARY: Final = "tmp"  # emptied whenever a server starts
+_HANDED = threading.local()  # the copy that this thread is about to read
 
 
 @contextmanager
@@ -26,17 +30,18 @@ def private_copy(engine: Engine, data_dir: Path) -> Iterator[Connection]:
 
     DiskFull when it does not fit, StoreError when the database cannot be read.
     """
-    copied = _reader(_copy(engine, data_dir))
+    driver: Any = engine.dialect.loaded_dbapi
+    copied = _copy(engine, driver, data_dir)
     try:
-        with copied.connect() as connection:
+        _HANDED.connection = copied
+        with _copies(driver).connect() as connection:
             yield connection
     finally:
-        copied.dispose()
+        copied.close()
 
 
-def _copy(engine: Engine, data_dir: Path) -> Any:
+def _copy(engine: Engine, driver: Any, data_dir: Path) -> Any:
     """A driver connection to a copy whose file has no name any more."""
-    driver: Any = engine.dialect.loaded_dbapi
     path = None
     try:
         (data_dir / TEMPORARY).mkdir(exist_ok=True)
@@ -73,9 +78,10 @@ def _fill(engine: Engine, driver: Any, path: Path) -> None:
         target.close()
 
 
-def _reader(copied: Any) -> Engine:
-    """An engine on one open driver connection."""
-    engine = create_engine("sqlite://", creator=lambda: copied, poolclass=StaticPool)
+@cache
+def _copies(driver: ModuleType) -> Engine:
+    """One engine for all copies: a new one would translate every statement anew, longer than it reads."""
+    engine = create_engine("sqlite://", module=driver, creator=lambda: _HANDED.connection, poolclass=NullPool)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from annotator.errors import BadInput, Conflict, NotFound
 from annotator.records import CategoryCount, CellState, Label, NewDecision, Source, StoredDecision
 from annotator.store.registers import CellsMoved, Registers
-from annotator.store.rows import MAX_ID, chunks, fields, known_id
+from annotator.store.rows import MAX_ID, bare, chunks, fields, known_id
 from db import schema
 
 _DECISION = schema.Decision
@@ -29,7 +29,49 @@ _LABEL_COLUMNS = (
     _LABEL.generation_id,
     _LABEL.score,
 )
+_SOME: BindParameter[Any] = bindparam("some", expanding=True)  # ids or cells, as many as there are
+_CELLS = tuple_(_LABEL.image_id, _LABEL.category_id).in_(_SOME)
+_NEWEST = select(func.coalesce(func.max(_DECISION.seq), 0))
+_HEAD = _NEWEST.where(_DECISION.project_id == bindparam("project"))
+_SEEN = select(
+    _DECISION.op_id, _DECISION.seq, _DECISION.image_id, _DECISION.category_id, _DECISION.state
+).where(_DECISION.op_id.in_(_SOME))
+_OWNERS = {
+    table: select(table.id, table.project_id).where(table.id.in_(_SOME))
+    for table in (schema.Image, schema.Category)
+}
+_STATES = select(_LABEL.image_id, _LABEL.category_id, _LABEL.state).where(_CELLS)
+_LABELS = select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(_SOME))
+_TOUCHED = select(_DECISION.image_id, _DECISION.category_id).where(
+    _DECISION.project_id == bindparam("project"), _DECISION.seq > bindparam("after")
+)
+_COUNTS = (
+    select(_STAT.category_id, _STAT.positive, _STAT.negative, _STAT.unsure)
+    .join(schema.Category, schema.Category.id == _STAT.category_id)
+    .where(schema.Category.project_id == bindparam("project"), schema.Category.archived_at.is_(None))
+    .order_by(schema.Category.position, schema.Category.id)
+)
+_ADD = insert(bare(_DECISION))
+_CLEAR = delete(bare(_LABEL)).where(_CELLS)
 _WORDS = {CellState.POSITIVE: "positive", CellState.NEGATIVE: "negative", CellState.UNSURE: "unsure"}
+_COUNT = (
+    update(bare(_STAT))
+    .where(_STAT.category_id == bindparam("category"))
+    .values({word: getattr(_STAT, word) + bindparam(f"more_{word}") for word in _WORDS.values()})
+)
+_LABEL_NAMES = [column.key for column in _LABEL_COLUMNS]
+
+
+def _upsert() -> Any:
+    """A label in the place of the one before, unless that one is newer."""
+    statement = upsert(bare(_LABEL))
+    newer = {name: statement.excluded[name] for name in _LABEL_NAMES[2:]}
+    return statement.on_conflict_do_update(
+        index_elements=_LABEL_NAMES[:2], set_=newer, where=statement.excluded["seq"] > _LABEL.seq
+    )
+
+
+_PUT = _upsert()
 BLIND = "blind"  # the mode of a question without a suggestion
 Cell = tuple[int, int]
 
@@ -62,7 +104,7 @@ def record(
     _check_owned(c, schema.Category, "category", project_id, {d.category_id for d in new})
     seen = _seen(c, [name for d in new for name in (d.op_id, d.after) if name is not None])
     registers = Registers(c, new, seen)
-    seq = c.execute(select(func.coalesce(func.max(_DECISION.seq), 0))).scalar_one()
+    seq = c.execute(_NEWEST).scalar_one()
     fresh: list[dict[str, Any]] = []
     answers = []
     for decision in new:
@@ -83,7 +125,7 @@ def record(
     if registers.refused:
         raise CellsMoved(registers.conflicts(user_id=user_id, now=now))
     if fresh:
-        c.execute(insert(_DECISION), fresh)
+        c.execute(_ADD, fresh)
         _apply(c, fresh)
     return answers
 
@@ -92,15 +134,14 @@ def labels_of(c: Connection, image_ids: Sequence[int]) -> dict[int, dict[int, La
     """Decided cells of some images: image id -> category id -> label; an image without any is left out."""
     found: dict[int, dict[int, Label]] = {}
     for part in chunks([value for value in image_ids if 0 < value <= MAX_ID]):
-        for row in c.execute(select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(part))):
+        for row in c.execute(_LABELS, {"some": part}):
             found.setdefault(row.image_id, {})[row.category_id] = _label(row)
     return found
 
 
 def head_seq(c: Connection, project_id: int) -> int:
     """`seq` of the newest decision of a project; 0 before the first."""
-    query = select(func.coalesce(func.max(_DECISION.seq), 0)).where(_DECISION.project_id == project_id)
-    return int(c.execute(query).scalar_one())
+    return int(c.execute(_HEAD, {"project": project_id}).scalar_one())
 
 
 def count_since(c: Connection, project_id: int, seq: int) -> int:
@@ -111,13 +152,7 @@ def count_since(c: Connection, project_id: int, seq: int) -> int:
 
 def counts(c: Connection, project_id: int) -> list[CategoryCount]:
     """Decided cells of each active category, in the order of the categories."""
-    query = (
-        select(_STAT.category_id, _STAT.positive, _STAT.negative, _STAT.unsure)
-        .join(schema.Category, schema.Category.id == _STAT.category_id)
-        .where(schema.Category.project_id == project_id, schema.Category.archived_at.is_(None))
-        .order_by(schema.Category.position, schema.Category.id)
-    )
-    return [CategoryCount(**fields(row)) for row in c.execute(query)]
+    return [CategoryCount(**fields(row)) for row in c.execute(_COUNTS, {"project": project_id})]
 
 
 def decided_images(c: Connection, project_id: int) -> int:
@@ -164,10 +199,8 @@ def given(c: Connection, project_id: int, *, after: int, limit: int) -> list[Giv
 
 def touched_since(c: Connection, project_id: int, seq: int) -> set[Cell]:
     """Cells with any decision after `seq`, cleared ones included."""
-    query = select(_DECISION.image_id, _DECISION.category_id).where(
-        _DECISION.project_id == project_id, _DECISION.seq > seq
-    )
-    return {(image, category) for image, category in c.execute(query)}
+    found = c.execute(_TOUCHED, {"project": project_id, "after": seq})
+    return {(image, category) for image, category in found}
 
 
 def _project_labels(project_id: int) -> Any:
@@ -203,19 +236,16 @@ def _check_owned(
 ) -> None:
     owner: dict[int, int] = {}
     for part in chunks(sorted(known_id(value, noun) for value in wanted)):
-        found = c.execute(select(table.id, table.project_id).where(table.id.in_(part)))
-        owner.update({row[0]: row[1] for row in found})
+        owner.update((row[0], row[1]) for row in c.execute(_OWNERS[table], {"some": part}))
     for value in sorted(wanted):
         if owner.get(value) != project_id:  # one of another project is not told from one that never was
             raise NotFound(f"There is no {noun} {value}.")
 
 
 def _seen(c: Connection, op_ids: Sequence[str]) -> dict[str, tuple[int, tuple[int, int, int]]]:
-    table = _DECISION
     found = {}
     for part in chunks(op_ids):
-        query = select(table.op_id, table.seq, table.image_id, table.category_id, table.state)
-        for op_id, seq, *content in c.execute(query.where(table.op_id.in_(part))):
+        for op_id, seq, *content in c.execute(_SEEN, {"some": part}):
             found[op_id] = (seq, (content[0], content[1], content[2]))
     return found
 
@@ -248,23 +278,14 @@ def _apply(c: Connection, rows: Sequence[dict[str, Any]]) -> None:
     last: dict[Cell, dict[str, Any]] = {(row["image_id"], row["category_id"]): row for row in rows}
     before: dict[Cell, int] = {}
     for part in chunks(list(last), 2_000):
-        query = select(_LABEL.image_id, _LABEL.category_id, _LABEL.state)
-        for image, category, state in c.execute(
-            query.where(tuple_(_LABEL.image_id, _LABEL.category_id).in_(part))
-        ):
+        for image, category, state in c.execute(_STATES, {"some": part}):
             before[image, category] = state
     kept = [row for row in last.values() if row["state"] != CellState.UNKNOWN]
     cleared = [cell for cell, row in last.items() if row["state"] == CellState.UNKNOWN and cell in before]
     if kept:
-        names = [column.key for column in _LABEL_COLUMNS]
-        statement = upsert(_LABEL)
-        newer = {name: statement.excluded[name] for name in names[2:]}
-        statement = statement.on_conflict_do_update(
-            index_elements=names[:2], set_=newer, where=statement.excluded["seq"] > _LABEL.seq
-        )
-        c.execute(statement, [{name: row[name] for name in names} for row in kept])
+        c.execute(_PUT, [{name: row[name] for name in _LABEL_NAMES} for row in kept])
     for part in chunks(cleared, 2_000):
-        c.execute(delete(_LABEL).where(tuple_(_LABEL.image_id, _LABEL.category_id).in_(part)))
+        c.execute(_CLEAR, {"some": part})
     _count(c, before, {cell: row["state"] for cell, row in last.items()})
 
 
@@ -276,12 +297,25 @@ def _count(c: Connection, before: dict[Cell, int], after: dict[Cell, int]) -> No
             if word is not None:
                 per_word = change.setdefault(cell[1], dict.fromkeys(_WORDS.values(), 0))
                 per_word[word] += step
-    for category_id, steps in change.items():
-        values = {word: getattr(_STAT, word) + step for word, step in steps.items() if step}
-        if values:
-            c.execute(update(_STAT).where(_STAT.category_id == category_id).values(values))
+    moved = [
+        {"category": key, **{f"more_{word}": step for word, step in steps.items()}}
+        for key, steps in change.items()
+        if any(steps.values())
+    ]
+    if moved:
+        c.execute(_COUNT, moved)
 
 
 def _label(row: Any) -> Label:
-    values = fields(row)
-    return Label(**{**values, "state": CellState(values["state"]), "source": Source(values["source"])})
+    image, category, state, source, user, seq, at, generation, score = row  # by the hundred: no dictionaries
+    return Label(
+        image_id=image,
+        category_id=category,
+        state=CellState(state),
+        source=Source(source),
+        user_id=user,
+        seq=seq,
+        decided_at=at,
+        generation_id=generation,
+        score=score,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.orm import aliased
 
@@ -29,6 +29,9 @@ _COLUMNS = (
     _TABLE.metrics,
     _TABLE.status,
     _TABLE.created_at,
+)
+_CURRENT = select(*_COLUMNS).where(
+    _TABLE.project_id == bindparam("project"), _TABLE.status == GenerationStatus.CURRENT.value
 )
 
 
@@ -159,10 +162,7 @@ def _set_status(c: Connection, generation_id: int, status: GenerationStatus) -> 
 
 def current(c: Connection, project_id: int) -> Generation | None:
     """The generation suggestions come from; None before the first."""
-    query = select(*_COLUMNS).where(
-        _TABLE.project_id == project_id, _TABLE.status == GenerationStatus.CURRENT.value
-    )
-    row = c.execute(query).one_or_none()
+    row = c.execute(_CURRENT, {"project": project_id}).one_or_none()
     return None if row is None else _generation(row)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from annotator.errors import NotFound
 from annotator.records import Image, ImageState, NewImage
@@ -27,6 +27,8 @@ _COLUMNS = (
     _TABLE.canonical,
     _TABLE.created_at,
 )
+_GET = select(*_COLUMNS).where(_TABLE.id == bindparam("id"))
+_SOME = select(*_COLUMNS).where(_TABLE.id.in_(bindparam("ids", expanding=True)))
 
 
 def add(c: Connection, project_id: int, new: NewImage, *, now: int) -> tuple[Image, bool]:
@@ -57,7 +59,7 @@ def add(c: Connection, project_id: int, new: NewImage, *, now: int) -> tuple[Ima
 
 def get(c: Connection, image_id: int) -> Image:
     """The image with this id, or NotFound."""
-    row = c.execute(select(*_COLUMNS).where(_TABLE.id == known_id(image_id, "image"))).one_or_none()
+    row = c.execute(_GET, {"id": known_id(image_id, "image")}).one_or_none()
     if row is None:
         raise NotFound(f"There is no image {image_id}.")
     return _image(row)
@@ -76,7 +78,7 @@ def there(c: Connection, image_ids: Sequence[int]) -> dict[int, Image]:
     """Those of `image_ids` that this connection sees, by id: one that began earlier sees less."""
     found: dict[int, Image] = {}
     for part in chunks([known_id(value, "image") for value in image_ids]):
-        for row in c.execute(select(*_COLUMNS).where(_TABLE.id.in_(part))):
+        for row in c.execute(_SOME, {"ids": part}):
             found[row.id] = _image(row)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from annotator.errors import DuplicateProject, NotFound
 from annotator.records import Project
@@ -14,6 +14,7 @@ from annotator.store.rows import fields, known_id
 from db import schema
 
 _COLUMNS = (schema.Project.id, schema.Project.name, schema.Project.created_at, schema.Project.archived_at)
+_GET = select(*_COLUMNS).where(schema.Project.id == bindparam("id"))  # built once, see rows.py
 
 
 def create(c: Connection, name: str, *, now: int) -> Project:
@@ -31,8 +32,7 @@ def create(c: Connection, name: str, *, now: int) -> Project:
 
 def get(c: Connection, project_id: int) -> Project:
     """The project with this id, archived or not, or NotFound."""
-    query = select(*_COLUMNS).where(schema.Project.id == known_id(project_id, "project"))
-    row = c.execute(query).one_or_none()
+    row = c.execute(_GET, {"id": known_id(project_id, "project")}).one_or_none()
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
     return Project(**fields(row))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from annotator.errors import BadInput, Conflict
 from annotator.records import CellState, ConflictingCell, NewDecision
@@ -25,6 +25,9 @@ Seen = Mapping[str, tuple[int, Content]]  # op_id -> seq and content
 
 _DECISION = schema.Decision
 _LABEL = schema.Label
+_REVISIONS = select(_LABEL.image_id, _LABEL.category_id, _LABEL.seq, _LABEL.state).where(
+    tuple_(_LABEL.image_id, _LABEL.category_id).in_(bindparam("cells", expanding=True))
+)
 
 
 class CellsMoved(Conflict):
@@ -124,9 +127,6 @@ def _cell(decision: NewDecision) -> Cell:
 def _read(c: Connection, cells: set[Cell]) -> dict[Cell, _Value]:
     found = {}
     for part in chunks(sorted(cells), 2_000):
-        query = select(_LABEL.image_id, _LABEL.category_id, _LABEL.seq, _LABEL.state)
-        for image, category, seq, state in c.execute(
-            query.where(tuple_(_LABEL.image_id, _LABEL.category_id).in_(part))
-        ):
+        for image, category, seq, state in c.execute(_REVISIONS, {"cells": part}):
             found[image, category] = _Value(seq, state)
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from annotator.errors import Conflict, NotFound
 from annotator.people import User
@@ -22,6 +22,10 @@ _COLUMNS = (
     _TABLE.password_hash.is_not(None).label("has_password"),
 )
 OWNER = "owner"
+_GET = select(*_COLUMNS).where(_TABLE.id == bindparam("id"))
+_FIRST_ADMIN = (
+    select(_TABLE.id).where(_TABLE.is_admin, _TABLE.disabled_at.is_(None)).order_by(_TABLE.id).limit(1)
+)
 
 
 def owner(c: Connection, *, now: int) -> int:
@@ -44,7 +48,7 @@ def create(c: Connection, name: str, password_hash: str | None, *, is_admin: boo
 
 def get(c: Connection, user_id: int) -> User:
     """The account with this id, or NotFound."""
-    row = c.execute(select(*_COLUMNS).where(_TABLE.id == known_id(user_id, "user"))).one_or_none()
+    row = c.execute(_GET, {"id": known_id(user_id, "user")}).one_or_none()
     if row is None:
         raise NotFound(f"There is no user {user_id}.")
     return _user(row)
@@ -76,8 +80,7 @@ def active_admins(c: Connection) -> int:
 
 def first_admin(c: Connection) -> int:
     """Id of the oldest account that may do everything and is not disabled; there always is one."""
-    query = select(_TABLE.id).where(_TABLE.is_admin, _TABLE.disabled_at.is_(None)).order_by(_TABLE.id)
-    return int(c.execute(query.limit(1)).scalar_one())
+    return int(c.execute(_FIRST_ADMIN).scalar_one())
 
 
 def set_admin(c: Connection, user_id: int) -> None:

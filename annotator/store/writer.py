@@ -11,11 +11,13 @@ one transaction; a failing disk ends all writing until the program is started ag
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
@@ -34,9 +36,10 @@ T = TypeVar("T")
 MAX_GROUP = 256
 MAX_GROUP_SECONDS = 0.05
 PATIENCE_S = 4.5  # an answer, also "busy", comes within five seconds
-LOCK_WAIT_MS = (
-    500  # how long one try to begin waits for another process before the patience is looked at again
-)
+LOCK_WAIT_MS = 500  # one try to begin waits so long for another process before patience is looked at again
+# The same for a page. In a long wait SQLite looks for the lock ever more seldom, in the end every 100 ms, and
+# a process that writes one transaction after the other always comes first; a new try looks every other ms.
+HASTY_MS = 5
 IDLE_S = 2.0  # quiet time after which a large log is copied back
 
 
@@ -57,13 +60,16 @@ class _Carried:
 
 
 class _Request(Generic[T]):
-    """A piece of work, and later its result or the error its caller will see."""
+    """A piece of work, and later its result or the error its caller will see.
 
-    def __init__(self, work: Callable[[Connection], T]) -> None:
+    `settled` is called once either is there, on the writer's thread.
+    """
+
+    def __init__(self, work: Callable[[Connection], T], settled: Callable[[], object]) -> None:
         self.work = work
         self.result: T | None = None
         self.carried = _Carried()
-        self.settled = threading.Event()
+        self.settled = settled
         self._gate = threading.Lock()
         self._owner = ""
 
@@ -80,10 +86,16 @@ class _Request(Generic[T]):
         """Whether the caller has left."""
         return self._owner == "caller"
 
+    def outcome(self) -> T:
+        """What the work returned, or its error raised; for who was told that it is settled."""
+        if self.carried.error is not None:
+            raise self.carried.error
+        return cast(T, self.result)
+
     def fail(self, error: BaseException) -> None:
         """Settle it with an error."""
         self.carried.error = error
-        self.settled.set()
+        self.settled()
 
     def perform(self, connection: Connection, folder: Path) -> None:
         """Run the work in a savepoint; raise only when the whole transaction is lost with it."""
@@ -113,7 +125,8 @@ class Writer:
     """
 
     def __init__(self, engine: Engine, database: Path, *, patience_s: float = PATIENCE_S) -> None:
-        self._engine = writing(engine, busy_timeout_ms=LOCK_WAIT_MS)
+        wait_ms = HASTY_MS if patience_s <= PATIENCE_S else LOCK_WAIT_MS
+        self._engine = writing(engine, busy_timeout_ms=wait_ms)
         self._folder = database.parent
         self._checkpoints = Checkpoints(engine, database)
         self._patience_s = patience_s
@@ -133,21 +146,41 @@ class Writer:
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("write() was called from inside a write; use the connection you were given.")
-        request = _Request(work)
+        settled = threading.Event()
+        request = self._put(_Request(work, settled.set))
+        waited = settled.wait(self._patience_s if patience_s is None else patience_s)
+        if not waited:
+            if request.leave():
+                raise StoreBusy(BUSY_TEXT)
+            settled.wait()
+        return request.outcome()
+
+    async def written(self, work: Callable[[Connection], T], patience_s: float | None = None) -> T:
+        """`write` for an event loop: a thread per person who waits would compete with the one that writes."""
+        loop, settled = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop was closed, so nobody waits for the answer
+                loop.call_soon_threadsafe(settled.set)
+
+        request = self._put(_Request(work, tell))
+        try:
+            async with asyncio.timeout(self._patience_s if patience_s is None else patience_s):
+                await settled.wait()
+        except TimeoutError:
+            if request.leave():
+                raise StoreBusy(BUSY_TEXT) from None
+            await settled.wait()
+        return request.outcome()
+
+    def _put(self, request: _Request[T]) -> _Request[T]:
         with self._gate:
             if self.trouble:
                 raise ReadOnly(self.trouble)
             if self._closed:
                 raise StoreStopping(STOPPING_TEXT)
             self._queue.put(request)
-        waited = request.settled.wait(self._patience_s if patience_s is None else patience_s)
-        if not waited:
-            if request.leave():
-                raise StoreBusy(BUSY_TEXT)
-            request.settled.wait()
-        if request.carried.error is not None:
-            raise request.carried.error
-        return cast(T, request.result)
+        return request
 
     def refuse_new(self) -> None:
         """Finish what was accepted and answer everything newer with StoreStopping."""
@@ -184,7 +217,7 @@ class Writer:
             error = self._outcome(first, group)
         if error is None:
             for member in group:
-                member.settled.set()
+                member.settled()
             self._tidy(self._checkpoints.committed)
             return
         if isinstance(error, ReadOnly):

@@ -84,7 +84,9 @@ class Suggester:
 
     def _room(self, project_id: int) -> _Room:
         with self._lock:
-            return self._rooms.setdefault(project_id, _Room(project_id, self._data_dir))
+            if project_id not in self._rooms:
+                self._rooms[project_id] = _Room(project_id, self._data_dir)
+            return self._rooms[project_id]
 
     def states(self, conn: Connection, project_id: int) -> ProjectStates:
         """Decided cells of a project, as of now."""

@@ -80,7 +80,7 @@ def test_every_refusal_of_the_disk_says_when_to_come_back(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Store, "write", fail)
+    monkeypatch.setattr(Store, "written", fail)
     decision = {
         "op_id": "operation-1",
         "image_id": pictures[0].id,
