@@ -8,7 +8,7 @@ REQUIREMENTS := $(shell nvidia-smi >/dev/null 2>&1 && echo requirements-gpu.txt 
 IMAGES ?=
 ARGS   ?=
 
-.PHONY: run test test-fast lint types contracts check chromium bench bench-retrain bench-load faults lock sbom clean
+.PHONY: run test test-fast lint types contracts check chromium bench bench-retrain bench-load bench-abuse faults lock sbom clean
 
 # Everything a newcomer needs: environment, database, web and worker. LOCKED=1 takes exactly what was released.
 run: $(STAMPS)/run
@@ -45,6 +45,10 @@ bench-retrain: $(STAMPS)/dev
 # People at work while everything else runs: make bench-load, or ARGS=--quick.
 bench-load: $(STAMPS)/dev
 	$(BIN)/python benchmarks/load.py $(ARGS)
+
+# What an annotator feels while somebody attacks the server.
+bench-abuse: $(STAMPS)/dev
+	$(BIN)/python benchmarks/abuse.py $(ARGS)
 
 # Every claim at its full size (about an hour), then docs/reliability.md from what was seen. Root can cut power.
 faults: $(STAMPS)/dev chromium

@@ -10,21 +10,32 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
-from annotator import cli_keeping
+from annotator import cli_keeping, cli_preview, logs, processes
 from annotator.actions import Actions
 from annotator.cli_accounts import users
-from annotator.cli_common import DataDir, ProjectName, load_settings, opened, out, progress_bar, project_named
+from annotator.cli_categories import categories
+from annotator.cli_common import (
+    DataDir,
+    ProjectName,
+    load_settings,
+    opened,
+    out,
+    progress_bar,
+    project_named,
+    upgrade,
+)
 from annotator.cli_generations import generations
 from annotator.cli_health import free_space
+from annotator.cli_purge import purge
 from annotator.errors import AnnotatorError
-from annotator.logs import Tidy
+from annotator.keeping.places import SERVER
 from annotator.network import check_exposure, network_warnings
 from annotator.records import ImportReport
 from annotator.settings import Settings
 from db import migrate
 
+log = logging.getLogger(__name__)
 NEWER = 3  # exit code when a newer program wrote the database
 app = typer.Typer(
     help="Annotation assistant for multi-label images with partial labels.",
@@ -41,9 +52,10 @@ def tell(report: ImportReport) -> None:
         f"{report.categories_added} categories added."
     )
     for refused in report.refused:
-        out.print(f"  refused  {refused.name}: {refused.reason}", markup=False, highlight=False)
+        line = logs.visible(f"  refused  {refused.name}: {refused.reason}")
+        out.print(line, markup=False, highlight=False)
     for note in report.notes:
-        out.print(f"  note     {note}", markup=False, highlight=False)
+        out.print(f"  note     {logs.visible(note)}", markup=False, highlight=False)
 
 
 @app.command()
@@ -65,8 +77,9 @@ def run(
 
     flags = {"single_user": single_user or None, "insecure_http": insecure_http or None}
     settings = load_settings(data_dir=data_dir, host=host, port=port, **flags)
+    logs.write_as(settings.log_format)
     check_exposure(settings)
-    with only_server(settings) as lock, opened(settings) as (store, actions):
+    with only_server(settings) as lock, opened(settings, "run", besides={SERVER}) as (store, actions):
         if lock.check(store):
             out.print("The last server did not end in order; the whole database was read and is sound.")
         if images is not None:
@@ -74,8 +87,16 @@ def run(
         elif not actions.projects(archived=True):
             _offer_demo(actions, settings)
         for line in network_warnings(settings):
-            Console(stderr=True).print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+            if logs.as_json():
+                log.warning("%s", line)
+            else:
+                _say_aloud(line, style="bold red")
         serve(store, settings, lock=lock, say=_say)
+
+
+def _say_aloud(text: str, style: str | None = None) -> None:
+    """A line on standard error, for people."""
+    Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(text: str) -> None:
@@ -108,7 +129,8 @@ def worker(
 ) -> None:
     """Run a worker by itself; `run` starts one already."""
     settings = load_settings(data_dir=data_dir)
-    migrate.upgrade(settings.database)
+    logs.write_as(settings.log_format)
+    upgrade(settings)
     from annotator.worker.process import run_worker  # torch takes seconds to import: refusals come before it
 
     run_worker(settings, with_parent=with_parent)
@@ -121,19 +143,30 @@ def import_(
     lenient: Annotated[
         bool, typer.Option("--lenient", help="Leave bad rows of labels out and list them.")
     ] = False,
+    preview: Annotated[
+        bool,
+        typer.Option("--preview", help="Show how labels are read and what they would do; store nothing."),
+    ] = False,
     project: ProjectName = "default",
     data_dir: DataDir = None,
 ) -> None:
-    """Import pictures, labels, or both; running it again loses and doubles nothing."""
+    """Import pictures, labels, or both, at low priority; running it again loses and doubles nothing."""
     if path is None and labels is None:
         raise AnnotatorError("Name a folder or ZIP of pictures, or --labels with a CSV or COCO JSON file.")
-    with opened(load_settings(data_dir=data_dir)) as (_, actions):
+    if preview and (labels is None or path is not None):
+        raise AnnotatorError(
+            "--preview shows labels of pictures that are there: give it with --labels alone."
+        )
+    with opened(load_settings(data_dir=data_dir), "import") as (_, actions):
+        processes.stand_back()  # not the store's thread: who holds the database must not be kept waiting
         chosen = project_named(actions, project, create=path is not None)
         if path is not None:
             take = actions.import_zip if path.suffix.lower() == ".zip" else actions.import_folder
             with progress_bar(f"Importing {path.name}") as on_progress:
                 tell(take(chosen.id, path, on_progress))
-        if labels is not None:
+        if labels is not None and preview:
+            cli_preview.tell(actions.preview_labels(chosen.id, labels), out)
+        elif labels is not None:
             with progress_bar(f"Reading {labels.name}") as on_progress:
                 tell(actions.import_labels(chosen.id, labels, on_progress, lenient=lenient))
 
@@ -145,12 +178,12 @@ def export(
     project: ProjectName = "default",
     data_dir: DataDir = None,
 ) -> None:
-    """Export every decided cell; positive, negative, unsure and unknown stay apart."""
+    """Export every decided cell, of archived projects too; positive, negative, unsure, unknown stay apart."""
     kind = format or {".json": "coco", ".csv": "csv"}.get(target.suffix.lower(), "")
     if kind not in ("coco", "csv"):
         raise AnnotatorError(f"{target.name}: give --format coco or --format csv.")
-    with opened(load_settings(data_dir=data_dir)) as (_, actions):
-        chosen = project_named(actions, project, create=False)
+    with opened(load_settings(data_dir=data_dir), "export") as (_, actions):
+        chosen = project_named(actions, project, create=False, archived=True)
         write = actions.export_coco if kind == "coco" else actions.export_csv
         report = write(chosen.id, target)
     out.print(f"{target}: {report.images} pictures, {report.cells} decided cells, sha256 {report.sha256}")
@@ -159,22 +192,24 @@ def export(
 @app.command()
 def train(project: ProjectName = "default", data_dir: DataDir = None) -> None:
     """Ask for a training; a running worker takes it up."""
-    with opened(load_settings(data_dir=data_dir)) as (_, actions):
+    with opened(load_settings(data_dir=data_dir), "train") as (_, actions):
         _, message = actions.request_retrain(project_named(actions, project, create=False).id)
     out.print(message)
 
 
 app.command()(generations)
 app.command()(free_space)
+app.command()(purge)
 cli_keeping.register(app)
 app.add_typer(users, name="user")
+app.add_typer(categories, name="categories")
 
 
 @app.command("migrate")
 def migrate_(data_dir: DataDir = None) -> None:
     """Bring the database to the newest schema; `run` does this by itself."""
     settings = load_settings(data_dir=data_dir)
-    before = migrate.upgrade(settings.database)
+    before = upgrade(settings)
     out.print(f"{settings.database}: schema {migrate.revision(settings.database)}", soft_wrap=True)
     if before is not None:
         out.print(f"A copy from before the upgrade is {before}.", soft_wrap=True)
@@ -186,11 +221,12 @@ def main() -> None:
     Exit code 3: the database was written by a newer program.
     """
     os.umask(0o077)  # what this program writes is nobody else's business
-    shown = RichHandler(console=Console(stderr=True), show_path=False, show_time=False, markup=False)
-    shown.addFilter(Tidy())
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[shown])
+    logs.set_up()
     try:
         app()
     except (AnnotatorError, migrate.SchemaError) as error:
-        Console(stderr=True).print(f"annotator: {error}", markup=False, highlight=False, soft_wrap=True)
+        if logs.as_json():
+            log.critical("%s", error)
+        else:
+            _say_aloud(f"annotator: {logs.visible(str(error))}")
         sys.exit(NEWER if isinstance(error, migrate.SchemaTooNew) else 1)

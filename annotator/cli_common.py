@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from annotator.actions import Actions
+from annotator.at_work import at_work
 from annotator.errors import AnnotatorError, NotFound
+from annotator.keeping.places import nobody_at_work
 from annotator.records import Project
 from annotator.settings import Settings
 from annotator.store import Store
@@ -36,19 +38,37 @@ def load_settings(**flags: Any) -> Settings:
 
 
 @contextmanager
-def opened(settings: Settings) -> Iterator[tuple[Store, Actions]]:
-    """A migrated, open store with its actions."""
-    migrate.upgrade(settings.database)
-    store = Store.open(settings)
-    try:
-        yield store, Actions(store, settings)
-    finally:
-        store.close()
+def opened(settings: Settings, verb: str, *, besides: Container[str] = ()) -> Iterator[tuple[Store, Actions]]:
+    """A migrated, open store with its actions, for `annotator VERB`; nobody exchanges its folder meanwhile.
+
+    `besides`: locks of the folder that the caller holds already. StoreError as `at_work` and `upgrade`.
+    """
+    upgrade(settings, besides=besides)
+    with at_work(settings.data_dir, verb):
+        store = Store.open(settings)
+        try:
+            yield store, Actions(store, settings)
+        finally:
+            store.close()
 
 
-def project_named(actions: Actions, name: str, *, create: bool) -> Project:
-    """The project of that name; NotFound lists the names there are."""
-    for project in actions.projects():
+def upgrade(settings: Settings, *, besides: Container[str] = ()) -> Path | None:
+    """`migrate.upgrade`; StoreError when it would change a database that somebody else is at work with.
+
+    That may be an older program, which the new schema would break.
+    """
+    path = settings.database
+    found = migrate.revision(path)
+    migrate.check_known(found, path)
+    if found in (None, migrate.head()):
+        return migrate.upgrade(path)
+    with nobody_at_work(settings.data_dir, besides=besides):
+        return migrate.upgrade(path)
+
+
+def project_named(actions: Actions, name: str, *, create: bool, archived: bool = False) -> Project:
+    """The project of that name, `archived`: also one that was put away; NotFound lists the names."""
+    for project in actions.projects(archived=archived):
         if project.name == name:
             return project
     if create:

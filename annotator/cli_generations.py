@@ -20,7 +20,7 @@ def generations(
     """List the generations of a project, newest first; or go back to one whose files are kept."""
     if use and back:
         raise typer.BadParameter("give --use or --back, not both")
-    with opened(load_settings(data_dir=data_dir)) as (_, actions):
+    with opened(load_settings(data_dir=data_dir), "generations") as (_, actions):
         chosen = project_named(actions, project, create=False)
         if use or back:
             made = actions.roll_back(chosen.id, use or None)

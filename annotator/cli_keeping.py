@@ -91,7 +91,7 @@ def _scan(
 ) -> None:
     """Mark pictures missing, changed or ready again, after their files; labels stay, nothing is deleted."""
     with (
-        opened(load_settings(data_dir=data_dir)) as (store, _),
+        opened(load_settings(data_dir=data_dir), "scan") as (store, _),
         progress_bar("Looking at pictures") as on_progress,
     ):
         seen = scanning.scan(store, deep=deep, accept_missing=accept_missing, on_progress=on_progress)

@@ -83,6 +83,27 @@ class Invitation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenInvitation:
+    """A link that can still be used, as lists show it.
+
+    `name` is the beginning of the digest of its secret: enough to say which one, and of no use to open it.
+    `account` is who a reset was made for; `counts` is False while nobody could take it: who made it may not
+    make such links now, or the project is archived.
+    """
+
+    name: str
+    grant: Grant
+    project_id: int | None
+    project_name: str | None
+    account: str | None
+    created_by: int
+    made_by: str
+    created_at: int
+    expires_at: int
+    counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Offer:
     """A new invitation with its secret, which nothing can show a second time."""
 

@@ -207,6 +207,35 @@ class CategoryCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A picture that two categories which are merged say different things about."""
+
+    image_id: int
+    name: str
+    source: CellState
+    target: CellState  # stays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """What merging one category into another does, or did when `done`; counts are cells of the source."""
+
+    source: Category
+    target: Category
+    taken: int  # the target was unknown and gets what the source says
+    same: int  # both say it already
+    differ: int  # the target stays
+    cleared: int  # taken over by an earlier merge and cleared by somebody since: stays unknown
+    differing: tuple[Disagreement, ...]  # the first of them
+    done: bool
+
+    @property
+    def nothing(self) -> bool:
+        """Whether there is nothing left to do."""
+        return not self.taken and self.source.archived_at is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """Labels frozen at `up_to_seq`."""
 

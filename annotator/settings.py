@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import (
@@ -73,6 +74,15 @@ class Settings(BaseSettings):
         5.0, ge=0, le=100, description="Free share of the disk below which uploads and trainings wait."
     )
     disk_low_bytes: int = Field(2**30, ge=0, description="Free bytes below which they wait, too.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="Log of server and worker: text, json, or auto (text on a terminal, else JSON)."
+    )
+    purge_days: float = Field(
+        30.0, ge=0, description="Days after which an archived project can be removed for good."
+    )
+    purge_by_itself: bool = Field(
+        False, description="Remove archived projects for good after that time without being asked."
+    )
     ballast_bytes: int = Field(
         64 * 2**20, ge=0, description="Room put aside for `annotator free-space`; 0 for none."
     )

@@ -10,6 +10,7 @@ SCRIPTS: Final = (
     "api.js",
     "keeping.js",
     "outbox.js",
+    "pictures.js",
     "viewer.js",
     "heat.js",
     "deck.js",
@@ -19,6 +20,7 @@ SCRIPTS: Final = (
     "conflicts.js",
     "signin.js",
     "together.js",
+    "merging.js",
     "categories.js",
     "answers.js",
     "undo.js",
@@ -30,7 +32,15 @@ SCRIPTS: Final = (
     "annotate.js",
 )
 
-PEOPLE_SCRIPTS: Final = ("dom.js", "api.js", "showing.js", "members.js", "accounts.js", "people.js")
+PEOPLE_SCRIPTS: Final = (
+    "dom.js",
+    "api.js",
+    "showing.js",
+    "invitations.js",
+    "members.js",
+    "accounts.js",
+    "people.js",
+)
 
 
 def read_text(name: str) -> str:

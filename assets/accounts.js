@@ -4,7 +4,8 @@ class Accounts {
   constructor(parts, door) {
     this.parts = parts;
     this.door = door;
-    parts["invite-admin"].addEventListener("click", () => door.attempt(() => this.invite()));
+    this.links = new Invitations(parts["accounts-open"], door, "Open invitations of the server", purposeOf);
+    parts["invite-admin"].addEventListener("click", () => door.attempt(() => this.invite(), () => this.readLinks()));
     onSubmit(parts.create, ({ name }) => door.attempt(() => this.create(name), () => door.changed()));
   }
 
@@ -13,6 +14,7 @@ class Accounts {
     this.me = me;
     const sees = me.sign_in && me.server_admin;
     if (sees) this.drawAccounts(await ask("/api/users"));
+    if (sees) await this.readLinks();
     this.parts.accounts.hidden = !sees;
     const mine = projects.filter((one) => me.roles[one.id] === "admin");
     this.parts.projects.hidden = !(me.server_admin || mine.length);
@@ -21,6 +23,10 @@ class Accounts {
     this.parts["projects-list"].replaceChildren(
       rows.length ? table("Projects", ["Name", "Pictures", ""], rows) : make("p", {}, "There is no project yet."),
     );
+  }
+
+  readLinks() {
+    return this.links.read("/api/users/invitations");
   }
 
   drawAccounts(users) {
@@ -34,7 +40,7 @@ class Accounts {
     const act = (what, said) => this.act(`/api/users/${one.id}/${what}`, said);
     const enable = () => act("enable", `${one.name} can sign in again.`);
     const disable = () => act("disable", `${one.name} is signed out everywhere and cannot sign in.`);
-    const reset = () => this.door.attempt(() => this.reset(one));
+    const reset = () => this.door.attempt(() => this.reset(one), () => this.readLinks());
     if (one.disabled) buttons.append(pressed("Enable", enable, `Enable ${one.name}`));
     else buttons.append(pressed("Reset link", reset, `Reset link for ${one.name}`));
     if (!one.disabled && one.id !== this.me.id) {
@@ -52,22 +58,37 @@ class Accounts {
     return [name, make("span", {}, grouped(one.images)), put ? this.back(one) : this.away(one)];
   }
 
+  /** What an archived project offers: its answers as files, coming back, and, after a while, being removed for good. */
   back(one) {
+    const place = make("span", { class: "ppl-buttons" });
     const restore = () => this.act(`/api/projects/${one.id}/restore`, `${one.name} is back as it was.`);
-    return pressed("Restore", restore, `Restore ${one.name}`);
+    const shown = [exports(one), pressed("Restore", restore, `Restore ${one.name}`)];
+    if (this.me.server_admin) shown.push(this.removal(one, place, shown));
+    place.replaceChildren(...shown);
+    return place;
+  }
+
+  removal(one, place, shown) {
+    const open = pressed("Remove for good", () => place.replaceChildren(form), `Remove ${one.name} for good`);
+    open.disabled = Date.now() < one.removable_from;
+    if (open.disabled) open.title = `Possible from ${moment(one.removable_from)} on; until then it can be restored.`;
+    const said = `${one.name} is gone for good; the worker removes what was in it.`;
+    const form = typedName(one, "Remove it", `Type ${one.name} to remove it for good`, {
+      keep: () => place.replaceChildren(...shown),
+      send: (name) => this.act(`/api/projects/${one.id}/purge`, said, { name }),
+    });
+    return open;
   }
 
   /** Archiving needs the name typed: it takes a project away from everybody in it. */
   away(one) {
     const place = make("span", { class: "ppl-buttons" });
     const open = pressed("Archive", () => place.replaceChildren(form), `Archive ${one.name}`);
-    const label = `Type ${one.name} to archive it`;
-    const field = { name: "name", required: true, autocomplete: "off", placeholder: "type its name" };
-    const typed = make("input", { ...field, "aria-label": label });
-    const form = make("form", { class: "ppl-buttons" }, typed, make("button", {}, "Archive it"));
-    form.append(pressed("Keep it", () => place.replaceChildren(open)));
     const said = `${one.name} is archived; nothing in it is lost.`;
-    onSubmit(form, ({ name }) => this.act(`/api/projects/${one.id}/archive`, said, { name }));
+    const form = typedName(one, "Archive it", `Type ${one.name} to archive it`, {
+      keep: () => place.replaceChildren(open),
+      send: (name) => this.act(`/api/projects/${one.id}/archive`, said, { name }),
+    });
     place.append(open);
     return place;
   }

@@ -103,6 +103,11 @@ class ProjectApi {
     return ask(`${this.base}/categories/${id}/${what}`, { method: "POST" });
   }
 
+  /** @param {number} into the category that takes the answers over @param {boolean} preview only say what would happen */
+  mergeCategory(id, into, preview) {
+    return ask(`${this.base}/categories/${id}/merge`, { method: "POST", body: { into, preview } });
+  }
+
   orderCategories(ids) {
     return ask(`${this.base}/categories/order`, { method: "PUT", body: { ids } });
   }

@@ -326,5 +326,5 @@ function nearest(candidate, state) {
 
 function thumb(evidence) {
   const title = `Picture ${evidence.image_id}, similarity ${evidence.similarity.toFixed(2)}`;
-  return make("img", { src: evidence.thumb, alt: "", title, decoding: "async", draggable: "false" });
+  return smallPicture(evidence.thumb, { title });
 }

@@ -1,4 +1,4 @@
-/* The list of categories: rename, sort, archive, bring back. An id never changes, so answers on their way keep theirs. */
+/* The list of categories: rename, sort, merge, archive, bring back. Ids never change: answers on their way keep theirs. */
 class CategoryList {
   /** @param {HTMLDialogElement} dialog @param {{api: () => ProjectApi, changed: () => Promise<void>}} door */
   constructor(dialog, door) {
@@ -8,12 +8,18 @@ class CategoryList {
     this.active = make("ol", { class: "ann-names", "aria-label": "Asked categories" });
     this.archived = make("ul", { class: "ann-names", "aria-label": "Archived categories" });
     this.archivedTitle = make("h3", {}, "Archived: no longer asked, labels kept");
+    this.merging = new Merging({
+      api: () => door.api(),
+      attempt: (work) => this.attempt(work),
+      closed: (id) => dialog.querySelector(`[data-what="merge"][data-id="${id}"]`)?.focus(),
+    });
     const close = make("button", { type: "button" }, "Close", make("kbd", {}, "Esc"));
     close.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(
       make("h2", {}, "Categories"),
       make("p", {}, "A new name changes only the text. Archiving stops asking; nothing is deleted."),
       this.alert,
+      this.merging.node,
       this.active,
       this.archivedTitle,
       this.archived,
@@ -25,13 +31,14 @@ class CategoryList {
     });
     dialog.addEventListener("change", (event) => {
       const { value, defaultValue, dataset } = event.target;
-      if (value === defaultValue) return;
+      if (!dataset.rename || value === defaultValue) return;
       this.attempt(() => this.door.api().renameCategory(Number(dataset.rename), value));
     });
   }
 
   async open() {
     this.say("");
+    this.merging.close();
     await this.read();
     this.dialog.showModal();
   }
@@ -40,9 +47,13 @@ class CategoryList {
     const api = this.door.api();
     const [active, archived] = await Promise.all([api.categories(), api.archivedCategories()]);
     this.ids = active.map((one) => one.id);
+    this.named = new Map([...active, ...archived].map((one) => [one.id, one]));
+    this.choices = active;
     this.active.replaceChildren(...active.map((one, i) => this.row(one, i)));
     this.archived.replaceChildren(
-      ...archived.map((one) => make("li", {}, make("span", {}, one.name), this.button("restore", one.id, "Restore"))),
+      ...archived.map((one) =>
+        make("li", {}, make("span", {}, one.name), this.mergeButton(one), this.button("restore", one.id, "Restore")),
+      ),
     );
     this.archivedTitle.hidden = !archived.length;
   }
@@ -53,7 +64,11 @@ class CategoryList {
     const down = this.button("down", one.id, "↓", `Move ${one.name} down`);
     up.disabled = i === 0;
     down.disabled = i === this.ids.length - 1;
-    return make("li", {}, name, up, down, this.button("archive", one.id, "Archive"));
+    return make("li", {}, name, up, down, this.mergeButton(one), this.button("archive", one.id, "Archive"));
+  }
+
+  mergeButton(one) {
+    return this.button("merge", one.id, "Merge…", `Merge ${one.name} into another category`);
   }
 
   button(what, id, words, label = null) {
@@ -66,7 +81,8 @@ class CategoryList {
     const { what } = button.dataset;
     const id = Number(button.dataset.id);
     const api = this.door.api();
-    if (what === "archive" || what === "restore") this.attempt(() => api.moveCategory(id, what));
+    if (what === "merge") this.merging.open(this.named.get(id), this.choices);
+    else if (what === "archive" || what === "restore") this.attempt(() => api.moveCategory(id, what));
     else this.attempt(() => api.orderCategories(this.moved(id, what === "up" ? -1 : 1)));
   }
 

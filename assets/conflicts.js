@@ -51,7 +51,7 @@ class Conflicts {
       if (first) button.append(" ", make("kbd", {}, key));
       return button;
     };
-    const thumb = make("img", { src: `/img/${image}?size=thumb`, alt: "", decoding: "async", draggable: "false" });
+    const thumb = smallPicture(`/img/${image}?size=thumb`);
     return make(
       "div",
       { class: "ann-conflict" },

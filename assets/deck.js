@@ -190,9 +190,8 @@ class Deck {
     const before = this.saves;
     const item = await this.item(id);
     const picture = new Image();
-    picture.src = item.image.url;
     picture.alt = item.image.name;
-    await picture.decode().catch(() => this.missing(item.image));
+    await pictureArrived(picture, item.image.url).catch(() => this.missing(item.image));
     // An answer that was saved meanwhile may not be in these numbers: they are read again.
     return { ...item, picture, stale: this.saves !== before };
   }

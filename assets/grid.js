@@ -125,7 +125,7 @@ class Grid {
 
   cell(cell) {
     const button = make("button", { type: "button", class: "ann-cell", "data-image": cell.image_id, title: cell.name });
-    const picture = make("img", { src: cell.thumb, alt: "", decoding: "async", draggable: "false" });
+    const picture = smallPicture(cell.thumb);
     const chance = make("span", { class: "ann-percent" }, cell.p === null ? "" : percent(cell.p));
     button.append(picture, make("span", { class: "ann-cell-foot" }, make("span", { class: "ann-state" }), chance));
     return button;

@@ -1,9 +1,12 @@
 /* A line above all tabs while answers are not saved as usual, or soon will not be. */
 const EVERY_MS = 60000; // an idle page asks once a minute, one in trouble more often
 const TROUBLED_MS = 10000;
+const ADDRESS = "/api/health";
+const OUT = { level: "error", text: "You are signed out: load the page again and sign in." };
 const line = element.querySelector(".health");
 let timer = null;
 let looking = false;
+let out = false; // nobody is signed in here any more
 
 async function look() {
   if (looking) return;
@@ -11,8 +14,10 @@ async function look() {
   clearTimeout(timer);
   let troubled = !line.hidden;
   try {
-    const response = await fetch("/api/health", { headers: { Accept: "application/json" } });
-    if (response.ok) troubled = show((await response.json()).notices);
+    const response = await fetch(ADDRESS, { headers: { Accept: "application/json" } });
+    out = response.status === 401;
+    if (out) troubled = show([OUT]);
+    else if (response.ok) troubled = show((await response.json()).notices);
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error; // offline: the status line says so
   } finally {
@@ -36,10 +41,18 @@ function show(notices) {
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) look();
 });
-// A save that was refused for want of room or because of the disk: say why at once.
+// A save that was refused for want of room or because of the disk, a tab that nobody may see any more: say why
+// at once. An answer after that says that somebody signed in again.
+function telling({ name, responseStatus }) {
+  const { pathname } = new URL(name);
+  if (pathname === ADDRESS) return false;
+  if (out) return responseStatus === 200 && pathname.startsWith("/api/");
+  return [401, 503, 507].includes(responseStatus);
+}
+
 if (PerformanceObserver.supportedEntryTypes.includes("resource")) {
   new PerformanceObserver((list) => {
-    if (list.getEntries().some(({ responseStatus }) => responseStatus === 503 || responseStatus === 507)) look();
+    if (list.getEntries().some(telling)) look();
   }).observe({ type: "resource" });
 }
 look();

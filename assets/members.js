@@ -5,6 +5,7 @@ class Members {
     this.parts = parts;
     this.door = door;
     this.id = null;
+    this.links = new Invitations(parts["members-open"], door, "Open invitations", ({ grant }) => grant);
     parts.invite.elements.role.append(...ROLES.map((role) => make("option", { value: role }, role)));
     parts.invite.elements.role.value = "annotator";
     parts.project.addEventListener("change", () => {
@@ -12,7 +13,7 @@ class Members {
       parts["members-once"].replaceChildren();
       door.attempt(() => this.open(Number(parts.project.value)));
     });
-    onSubmit(parts.invite, ({ role }) => door.attempt(() => this.invite(role)));
+    onSubmit(parts.invite, ({ role }) => door.attempt(() => this.invite(role), () => door.changed()));
   }
 
   /** @param {{roles: Object<string, string>, id: number}} me @param {{id: number, name: string}[]} projects */
@@ -35,6 +36,7 @@ class Members {
       : "You are in no project yet: ask an admin of one for an invitation.";
     this.parts["members-list"].replaceChildren();
     this.parts.invite.hidden = true;
+    this.links.clear();
   }
 
   async open(id) {
@@ -51,6 +53,8 @@ class Members {
     const heads = admin ? ["Name", "Role", "Since", ""] : ["Name"];
     const list = rows.length ? table("Members", heads, rows) : make("p", {}, "Nobody is a member yet.");
     this.parts["members-list"].replaceChildren(list);
+    if (admin) await this.links.read(`/api/projects/${id}/invitations`);
+    else this.links.clear();
   }
 
   row(one) {

@@ -82,3 +82,26 @@ function onSubmit(form, work) {
     work(Object.fromEntries(new FormData(form)));
   });
 }
+
+/** The answers of a project as files; an export is offered before a project goes away. */
+function exports(one) {
+  const file = (kind, words) =>
+    make("a", {
+      href: `/api/projects/${one.id}/export/${kind}`, download: true, "aria-label": `${words} of ${one.name}`,
+    }, words);
+  return make("span", { class: "ppl-exports" }, "Export ", file("coco", "COCO"), " ", file("csv", "CSV"));
+}
+
+/**
+ * A form that takes the name of a project, typed, before it goes away.
+ * @param {string} words of the button @param {string} label of the field
+ * @param {{keep: () => void, send: (name: string) => Promise<void>}} then
+ */
+function typedName(one, words, label, then) {
+  const field = { name: "name", required: true, autocomplete: "off", placeholder: "type its name" };
+  const typed = make("input", { ...field, "aria-label": label });
+  const form = make("form", { class: "ppl-buttons" }, exports(one), typed, make("button", {}, words));
+  form.append(pressed("Keep it", then.keep));
+  onSubmit(form, ({ name }) => then.send(name));
+  return form;
+}

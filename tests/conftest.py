@@ -56,6 +56,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(data_dir=tmp_path / "data", backbone="tiny", threads=1)
 
 
+@pytest.fixture(autouse=True)
+def priority_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A verb or a worker that is called in this process must not slow down whatever is tested after it."""
+    monkeypatch.setattr("annotator.processes.stand_back", lambda: None)
+
+
 @pytest.fixture
 def open_store(migrated: Path) -> Iterator[Callable[[Settings], Store]]:
     """Opens stores on fresh copies of the migrated database and closes them at the end."""

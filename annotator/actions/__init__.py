@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 from annotator import exporting, importing
 from annotator.actions import deciding, pictures, rolling, training
 from annotator.actions.accounts import Accounts
+from annotator.actions.categorising import CategoryActions
 from annotator.actions.inviting import Inviting
 from annotator.actions.membership import Membership
 from annotator.actions.passwords import Passwords
+from annotator.actions.removing import Removing
 from annotator.actions.rights import Rights
 from annotator.actions.views import (
     Attention,
@@ -29,9 +31,8 @@ from annotator.health import Health, need_room
 from annotator.health import health as look_at
 from annotator.ordering import Grid, Ordered, Ordering
 from annotator.people import Role
+from annotator.previews import LabelPreview
 from annotator.records import (
-    Category,
-    CategoryCount,
     Generation,
     Image,
     ImportReport,
@@ -42,7 +43,7 @@ from annotator.records import (
     StoredDecision,
 )
 from annotator.settings import Settings
-from annotator.store import Store, categories, decisions, generations, images, jobs, members, projects, users
+from annotator.store import Store, categories, decisions, generations, images, jobs, members, projects
 from annotator.store.clock import now_ms
 from annotator.store.registers import CellsMoved
 from annotator.suggesting import Suggester
@@ -65,11 +66,11 @@ __all__ = [
 OnProgress = Callable[[int, int | None, str], None]
 
 
-class Actions:
+class Actions(CategoryActions):
     """Every method either does all it says or raises an AnnotatorError and changes nothing. Thread-safe.
 
-    Without a `user_id` the owner acts. `rights`, `accounts`, `inviting` and `membership` are about people;
-    each of their methods names who asks and checks it.
+    Without a `user_id` the owner acts. `rights`, `accounts`, `inviting`, `membership` and `removing` are
+    about people and projects; each of their methods names who asks and checks it.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -80,6 +81,7 @@ class Actions:
         self.accounts = Accounts(store, passwords)
         self.inviting = Inviting(store, self.accounts, passwords)
         self.membership = Membership(store)
+        self.removing = Removing(store, settings)
         self._suggester = Suggester(store, settings)
         self._ordering = Ordering(self._suggester, settings)
 
@@ -111,23 +113,6 @@ class Actions:
     def create_project(self, name: str) -> Project:
         """Start a project; BadInput when the name is taken or unusable."""
         return self._store.write(lambda c: projects.create(c, name, now=now_ms()))
-
-    def categories(self, project_id: int) -> list[CategoryView]:
-        """Active categories in their order, each with its decided cells."""
-        with self._store.read() as c:
-            projects.get(c, project_id)
-            counts = {count.category_id: count for count in decisions.counts(c, project_id)}
-            active = categories.list_active(c, project_id)
-        return [
-            CategoryView(
-                category=category, count=counts.get(category.id, CategoryCount(category_id=category.id))
-            )
-            for category in active
-        ]
-
-    def add_category(self, project_id: int, name: str) -> Category:
-        """Add a category; DuplicateCategory when an active one has the name."""
-        return self._store.write(lambda c: categories.add(c, project_id, name, now=now_ms()))
 
     def deck(
         self,
@@ -182,29 +167,6 @@ class Actions:
         return Attention(
             generation_id=generation_id, grid=(height, width), values=tuple(int(v) for v in values.ravel())
         )
-
-    def archived_categories(self, project_id: int) -> list[Category]:
-        """Categories that are no longer asked; their labels are kept."""
-        with self._store.read() as c:
-            return categories.list_archived(c, project_id)
-
-    def rename_category(
-        self, project_id: int, category_id: int, name: str, user_id: int | None = None
-    ) -> Category:
-        """Change the text of a category; its id and labels stay. DuplicateCategory when the name is taken."""
-        return deciding.rename(self._store, project_id, category_id, name, by=user_id)
-
-    def archive_category(self, project_id: int, category_id: int, user_id: int | None = None) -> Category:
-        """Stop asking a category; labels stay, and answers that are still on their way are kept too."""
-        return deciding.archive(self._store, project_id, category_id, by=user_id)
-
-    def restore_category(self, project_id: int, category_id: int, user_id: int | None = None) -> Category:
-        """Ask an archived category again, with all its labels; DuplicateCategory when its name is taken."""
-        return deciding.restore(self._store, project_id, category_id, by=user_id)
-
-    def reorder_categories(self, project_id: int, ids: Sequence[int]) -> list[Category]:
-        """Put all active categories into this order; Conflict when they are not exactly the active ones."""
-        return self._store.write(lambda c: categories.reorder(c, project_id, ids))
 
     def decide(
         self,
@@ -329,13 +291,21 @@ class Actions:
             self._store, project_id, path, user_id=who, on_progress=say, lenient=lenient
         )
 
-    def export_coco(self, project_id: int, path: Path) -> ExportReport:
-        """Write every decided cell as COCO-style JSON."""
-        return exporting.export_coco(self._store, project_id, path, now=now_ms())
+    def preview_labels(self, project_id: int, path: Path) -> LabelPreview:
+        """How `import_labels` would read the file and what it would do; nothing is stored."""
+        return importing.preview_labels(self._store, project_id, path)
 
-    def export_csv(self, project_id: int, path: Path) -> ExportReport:
-        """Write every decided cell as a table of images by categories."""
-        return exporting.export_csv(self._store, project_id, path)
+    def export_coco(
+        self, project_id: int, path: Path, *, check: Callable[[], None] = exporting.go_on
+    ) -> ExportReport:
+        """Write every decided cell as COCO-style JSON; `check` is called now and then, and may end it."""
+        return exporting.export_coco(self._store, project_id, path, now=now_ms(), check=check)
+
+    def export_csv(
+        self, project_id: int, path: Path, *, check: Callable[[], None] = exporting.go_on
+    ) -> ExportReport:
+        """Write every decided cell as a table of images by categories; `check` as for `export_coco`."""
+        return exporting.export_csv(self._store, project_id, path, check=check)
 
     def _import(
         self, run: Callable[..., ImportReport], project_id: int, what: object, on_progress: OnProgress | None
@@ -351,14 +321,6 @@ class Actions:
         """Ask for a training where a damaged generation was met; outside of any reading transaction."""
         for project_id in self._suggester.rebuild_wanted():
             rolling.ask_to_rebuild(self._store, project_id)
-
-    def _acting(self, user_id: int | None) -> int:
-        """Who acts, before the transaction of the act; only the owner may have to be made first."""
-        return self._store.write(lambda c: self._who(c, None)) if user_id is None else user_id
-
-    @staticmethod
-    def _who(c: Connection, user_id: int | None) -> int:
-        return users.owner(c, now=now_ms()) if user_id is None else user_id
 
     @staticmethod
     def _image(c: Connection, project_id: int, image_id: int) -> Image:

@@ -24,7 +24,8 @@ def decide(
         )
     projects.get(c, project_id)
     stored = decisions.record(c, project_id, new, user_id=user_id, now=now_ms())
-    return stored, decisions.head_seq(c, project_id)
+    new_seq = max((one.seq for one in stored if one.stored), default=None)
+    return stored, decisions.head_seq(c, project_id) if new_seq is None else new_seq
 
 
 def past(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
@@ -10,7 +11,7 @@ from annotator.actions.accounts import Accounts, end_everything, still
 from annotator.actions.passwords import Passwords
 from annotator.actions.rights import need_admin_in, need_in
 from annotator.errors import BadInput, Conflict, Gone, NotAllowed, NotFound
-from annotator.people import Grant, Invitation, Offer, Role
+from annotator.people import Grant, Invitation, Offer, OpenInvitation, Role
 from annotator.store import Store, deeds, invitations, members, projects, users
 from annotator.store.clock import now_ms
 
@@ -63,6 +64,29 @@ class Inviting:
             )
 
         return self._offer(work)
+
+    def open_ones(self, by: int, project_id: int | None = None) -> list[OpenInvitation]:
+        """Links that can still be used, newest first: of a project for its admins, all for a server admin."""
+        with self._store.read() as c:
+            _need_to_invite(c, by, project_id, archived=True)
+            found = invitations.open_ones(c, now=now_ms(), project_id=project_id)
+            return [replace(one, counts=_counts(c, one)) for one in found]
+
+    def withdraw(self, by: int, name: str, project_id: int | None = None) -> None:
+        """End an open link, so that it is as unknown as one that never was.
+
+        `name` is that of the list or enough of its beginning. NotFound when there is none (any more), also
+        for one of another project than `project_id`; Conflict when several begin so.
+        """
+
+        def work(c: Connection) -> None:
+            _need_to_invite(c, by, project_id, archived=True)
+            now = now_ms()
+            found = invitations.withdraw(c, name, now=now, project_id=project_id)
+            detail = {"invitation": found.name, "grant": found.grant.value}
+            deeds.add(c, "withdraw", user_id=by, now=now, project_id=found.project_id, **detail)
+
+        self._store.write(work)
 
     def invitation(self, secret: str) -> tuple[Invitation, str]:
         """A usable invitation and what it is for; NotFound for an unknown, Gone for a used or old one."""
@@ -129,16 +153,28 @@ def _usable(c: Connection, secret: str, now: int) -> Invitation:
     if found.expires_at <= now:
         raise Gone("This invitation has run out; ask for a new link.")
     try:
-        if found.project_id is None:
-            need_admin_in(c, found.created_by)
-        else:
-            need_in(c, found.created_by, found.project_id, Role.ADMIN)
+        _need_to_invite(c, found.created_by, found.project_id)
     except (NotFound, NotAllowed) as error:
         raise Gone("This invitation does not count any more; ask for a new link.") from error
     account = found.used_by if found.grant is Grant.RESET else None
     if account is not None and users.get(c, account).disabled_at is not None:
         raise Gone("This account is disabled; ask whoever runs the server.")
     return found
+
+
+def _counts(c: Connection, found: OpenInvitation) -> bool:
+    try:
+        _need_to_invite(c, found.created_by, found.project_id)
+    except (NotFound, NotAllowed, Gone):
+        return False
+    return True
+
+
+def _need_to_invite(c: Connection, by: int, project_id: int | None, *, archived: bool = False) -> None:
+    if project_id is None:
+        need_admin_in(c, by)
+    else:
+        need_in(c, by, project_id, Role.ADMIN, archived=archived)
 
 
 def _purpose(c: Connection, found: Invitation) -> str:

@@ -68,9 +68,9 @@ def _shown_job(c: Connection, project_id: int) -> Job | None:
 
 
 def _worker(c: Connection, now: int) -> WorkerView:
-    beat = workers.latest(c)
-    if beat is None:
-        return WorkerView()
+    beat = workers.latest(c, now=now)
+    if beat is None or beat[1] > now + workers.AHEAD_MS:
+        return WorkerView()  # never seen, or nobody knows when: the clock was set back
     _, seen_at, doing = beat
     ago = max(0, now - seen_at)
     return WorkerView(alive=ago < WORKER_ALIVE_MS, seen_ms_ago=ago, doing=doing)

@@ -14,10 +14,11 @@ from annotator.api.models import PathId
 from annotator.api.routes import actions_of, user_of
 from annotator.api.sign_in import address_of, gate_of
 from annotator.errors import NotAllowed
-from annotator.people import ApiToken, Member, Offer, Role
+from annotator.people import ApiToken, Member, Offer, OpenInvitation, Role
 
 router = APIRouter(prefix="/api")
 _P = "/projects/{project_id}"
+_WITHDRAWN = "The invitation is withdrawn; its link does not work any more."
 
 
 @router.get("/me")
@@ -89,6 +90,19 @@ def invite_admin(request: Request) -> shapes.Json:
     return _offer(actions_of(request).inviting.invite_admin(user_of(request)))
 
 
+@router.get("/users/invitations")
+def open_invitations(request: Request) -> list[shapes.Json]:
+    """Every link of the server that can still be used, never its secret."""
+    return [_invitation(one) for one in actions_of(request).inviting.open_ones(user_of(request))]
+
+
+@router.delete("/users/invitations/{invitation}")
+def withdraw_invitation(request: Request, invitation: str) -> shapes.Json:
+    """End any link of the server."""
+    actions_of(request).inviting.withdraw(user_of(request), invitation)
+    return {"message": _WITHDRAWN}
+
+
 @router.post("/users/{user_id}/disable")
 def disable(request: Request, user_id: PathId) -> shapes.Json:
     """Close an account; its answers stay."""
@@ -150,6 +164,19 @@ def invite(request: Request, project_id: PathId, body: RoleBody) -> shapes.Json:
     return _offer(actions_of(request).inviting.invite(user_of(request), project_id, body.chosen()))
 
 
+@router.get(_P + "/invitations")
+def project_invitations(request: Request, project_id: PathId) -> list[shapes.Json]:
+    """The links of the project that can still be used, never their secrets."""
+    return [_invitation(one) for one in actions_of(request).inviting.open_ones(user_of(request), project_id)]
+
+
+@router.delete(_P + "/invitations/{invitation}")
+def withdraw_project_invitation(request: Request, project_id: PathId, invitation: str) -> shapes.Json:
+    """End a link of the project."""
+    actions_of(request).inviting.withdraw(user_of(request), invitation, project_id)
+    return {"message": _WITHDRAWN}
+
+
 @router.post(_P + "/archive")
 def archive(request: Request, project_id: PathId, body: ProjectBody) -> shapes.Json:
     """Put the project away; the body repeats its name."""
@@ -162,6 +189,14 @@ def restore(request: Request, project_id: PathId) -> shapes.Json:
     """Bring an archived project back."""
     actions_of(request).membership.restore(user_of(request), project_id)
     return {"message": "The project is back as it was."}
+
+
+@router.post(_P + "/purge", status_code=202)
+def purge(request: Request, project_id: PathId, body: ProjectBody) -> shapes.Json:
+    """Remove an archived project for good; the body repeats its name. The worker does it bit by bit."""
+    _person(request)
+    actions_of(request).removing.begin(user_of(request), project_id, body.name)
+    return {"message": "The project is gone for good; the worker removes what was in it."}
 
 
 def _person(request: Request) -> None:
@@ -187,3 +222,17 @@ def _member(found: Member, full: bool) -> shapes.Json:
 
 def _offer(made: Offer) -> shapes.Json:
     return {"link": made.path, "expires_at": made.expires_at}
+
+
+def _invitation(found: OpenInvitation) -> shapes.Json:
+    return {
+        "name": found.name,
+        "grant": found.grant.value,
+        "project_id": found.project_id,
+        "project": found.project_name,
+        "account": found.account,
+        "made_by": {"id": found.created_by, "name": found.made_by},
+        "created_at": found.created_at,
+        "expires_at": found.expires_at,
+        "counts": found.counts,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -11,7 +12,8 @@ from anyio import to_thread
 from starlette.types import Message, Receive
 
 from annotator.api import rules, strict_json
-from annotator.api.rules import BodyRule, Unwanted
+from annotator.api.parts import Parts
+from annotator.api.rules import BodyRule, Headers, Unwanted
 
 _CHECKED_AT_ONCE = 64 * 1024  # larger JSON is checked in a thread: everybody else waits for the event loop
 
@@ -21,7 +23,8 @@ class Body:
 
     Raises Unwanted, and tells `refuse` first: an application may turn any error of its body into an answer.
     `again` is asked before the end of a body that took its time is handed on, and may raise Unwanted: whoever
-    was let in may have lost the right meanwhile.
+    was let in may have lost the right meanwhile. With `headers` the shape
+    of an upload is followed, too (`parts.py`).
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Body:
         *,
         clock: Callable[[], float] = time.monotonic,
         again: Callable[[], Awaitable[None]] | None = None,
+        headers: Headers | None = None,
     ) -> None:
         self._receive = receive
         self._rule = rule
@@ -41,13 +45,19 @@ class Body:
         self._count = 0
         self._waited = 0.0
         self._complete = False
+        self._headers = headers
+        self._parts: Parts | None = None
+        self._cut: deque[bytes] = deque()  # pieces of an upload that are still to be handed on
 
     async def __call__(self) -> Message:
         """The next message: a piece of the body, all of it where it is JSON, then what comes after it."""
-        if self._complete:
+        if self._complete and not self._cut:
             return await self._receive()
         try:
-            return await (self._whole() if self._rule.is_json else self._piece())
+            if self._rule.is_json:
+                return await self._whole()
+            followed = self._rule.is_upload and self._headers is not None
+            return await (self._part() if followed else self._piece())
         except Unwanted as refused:
             self._refuse(refused)
             raise
@@ -73,6 +83,21 @@ class Body:
         if self._complete and self._again is not None and self._waited > rules.JUDGED_FOR_S:
             await self._again()
         return message
+
+    async def _part(self) -> Message:
+        """The next few parts of an upload, whose shape is followed; others get their turn in between."""
+        if self._cut:
+            await asyncio.sleep(0)
+        else:
+            message = await self._piece()
+            if message["type"] != "http.request":
+                return message
+            self._parts = self._parts or Parts(rules.header(self._headers or (), b"content-type") or "")
+            self._cut.extend(self._parts.feed(message.get("body", b"")))
+            if self._complete and self._count:
+                self._parts.finish()
+        body = self._cut.popleft()
+        return {"type": "http.request", "body": body, "more_body": bool(self._cut) or not self._complete}
 
     async def _whole(self) -> Message:
         """The body in one message, checked; a disconnect is passed on."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from annotator.api import shapes
-from annotator.api.models import CategoryBody, CategoryOrderBody, PathId, QueryId
+from annotator.api.models import CategoryBody, CategoryOrderBody, MergeBody, PathId, QueryId
 from annotator.api.routes import actions_of, user_of
 
 router = APIRouter(prefix="/api/projects/{project_id}")
@@ -43,6 +43,15 @@ def archive(request: Request, project_id: PathId, category_id: PathId) -> shapes
 def restore(request: Request, project_id: PathId, category_id: PathId) -> shapes.Json:
     """Ask an archived category again; 409 when its name was given away."""
     return shapes.category(actions_of(request).restore_category(project_id, category_id, user_of(request)))
+
+
+@router.post("/categories/{category_id}/merge")
+def merge(request: Request, project_id: PathId, category_id: PathId, body: MergeBody) -> shapes.Json:
+    """Let another category take over the answers of this one, which is archived."""
+    actions = actions_of(request)
+    if body.preview:
+        return shapes.merged(actions.look_at_merge(project_id, category_id, body.into))
+    return shapes.merged(actions.merge_categories(project_id, category_id, body.into, user_of(request)))
 
 
 @router.get("/images/{image_id}/history")

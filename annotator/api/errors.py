@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -37,11 +36,10 @@ from annotator.errors import (
     is_full,
     no_room,
 )
+from annotator.logs import REQUEST_ID as REQUEST_ID
 
 _log = logging.getLogger(__name__)
 
-# The guard sets it; every refusal of the request and every line of the log about it carry it.
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 _LONGEST = 500  # characters of a sentence; a client's own text in it may be longer
 
 # The most specific kind of an error is found by walking its base classes.

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response
-from starlette.background import BackgroundTask
+from starlette.types import Receive, Scope, Send
 
-from annotator.api import shapes
+from annotator.api import previews, shapes
 from annotator.api.errors import envelope
+from annotator.api.lasting import check_of
 from annotator.api.models import PathId
 from annotator.api.routes import actions_of, user_of
 from annotator.store.copying import TEMPORARY
@@ -54,20 +56,23 @@ def picture(
 def export(request: Request, project_id: PathId, kind: Literal["coco", "csv"]) -> Response:
     """Every decided cell as a file to download."""
     actions = actions_of(request)
+    write = actions.export_coco if kind == "coco" else actions.export_csv
     suffix, media_type = {"coco": (".json", "application/json"), "csv": (".csv", "text/csv; charset=utf-8")}[
         kind
     ]
+    check = check_of(request.scope)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="export-", dir=_temporary(request)))
         path = Path(folder) / f"project-{project_id}{suffix}"
-        (actions.export_coco if kind == "coco" else actions.export_csv)(project_id, path)
+        write(project_id, path, check=check)
+        check()
         sent = stack.pop_all()  # the file has to stay until it is sent
-    return FileResponse(
+    return _Once(
         path,
         media_type=media_type,
         filename=path.name,
         headers={"Cache-Control": "no-store"},
-        background=BackgroundTask(sent.close),
+        keeps=sent,
     )
 
 
@@ -77,14 +82,36 @@ def import_labels(
     project_id: PathId,
     file: UploadFile,
     mode: Annotated[Literal["strict", "lenient"], Query()] = "strict",
+    preview: bool = False,
 ) -> shapes.Json:
-    """Read labels from a CSV or COCO JSON file; all of it or nothing, or in lenient mode its good rows."""
+    """Read labels from a CSV or COCO JSON file; all of it or nothing, or in lenient mode its good rows.
+
+    With `preview` nothing is stored and the answer says how the file was read and what would happen.
+    """
     with _kept(request, file) as path:
+        if preview:
+            return previews.label_preview(actions_of(request).preview_labels(project_id, path))
         return shapes.import_report(
             actions_of(request).import_labels(
                 project_id, path, user_id=user_of(request), lenient=mode == "lenient"
             )
         )
+
+
+class _Once(FileResponse):
+    """A file made for one answer; what `keeps` it is closed however the sending ends."""
+
+    def __init__(self, path: Path, *, keeps: ExitStack, **options: Any) -> None:
+        super().__init__(path, **options)
+        self._keeps = keeps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, then take it away."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):  # also when the answer was cut
+                await to_thread.run_sync(self._keeps.close)
 
 
 def _tags(request: Request) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -18,11 +18,13 @@ from annotator.api.answer import Answer, refusal_of
 from annotator.api.auth import COOKIE, Caller, Gate
 from annotator.api.body import Body
 from annotator.api.errors import REQUEST_ID, envelope, plain_refusal, refusal, status_of
+from annotator.api.lasting import Watch
 from annotator.api.pages import login_page, setup_page
 from annotator.api.permissions import Judged
 from annotator.api.rules import Unwanted
 from annotator.errors import AnnotatorError
 from annotator.health import need_room
+from annotator.people import Role
 from annotator.settings import LOOPBACK, Settings
 
 _OURS = ("/api/", "/img/")
@@ -41,6 +43,7 @@ class Guard:
         self._settings = settings
         self._hosts = rules.HostRule(settings.host, settings.allowed_hosts)
         self._pictures: Counter[int] = Counter()  # being sent now, by person
+        self._watch = Watch(self._ended, self._roles)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through to the application or answer it here."""
@@ -61,13 +64,13 @@ class Guard:
         if refused is not None:
             await answer.refuse(refused, receive)
             return
-        body = Body(receive, rule, answer.replace, again=lambda: self._still(scope))
+        body = Body(receive, rule, answer.replace, again=lambda: self._still(scope), headers=scope["headers"])
         await self._pass_on(scope, body if scope["type"] == "http" else receive, answer)
 
     async def _pass_on(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         try:
             with self._turn(scope):
-                await self._app(scope, receive, answer)
+                await self._watch.give(self._app, scope, receive, answer)
         except Unwanted as refused:
             await answer.refuse(refusal_of(refused), None)
 
@@ -142,16 +145,28 @@ class Guard:
 
     async def _still(self, scope: Scope) -> None:
         """Ask again after a body that took its time; Unwanted when the sender's right has ended meanwhile."""
-        state = scope["state"]
-        if state["user_id"] is None:
+        if scope["state"]["user_id"] is None:
             return
+        refused = await to_thread.run_sync(self._ended, scope)
+        if refused is not None:
+            raise refused
+
+    def _ended(self, scope: Scope) -> Unwanted | None:
+        """Why the sender of a request that was let in may not have it any more; None while it may."""
+        state = scope["state"]
         try:
-            caller = await to_thread.run_sync(self._user, scope, state["judged"])
+            caller = self._user(scope, state["judged"])
         except AnnotatorError as error:
-            status, code = status_of(error)
-            raise Unwanted(HTTPStatus(status), code, str(error)) from None
+            return _unwanted(error)
         if caller is None or caller.user_id != state["user_id"]:
-            raise Unwanted(HTTPStatus.UNAUTHORIZED, "not_signed_in", "Sign in first.")
+            return Unwanted(HTTPStatus.UNAUTHORIZED, "not_signed_in", "Sign in first.")
+        return None
+
+    def _roles(self, user_id: int) -> Mapping[int, Role]:
+        try:
+            return self._gate.actions.accounts.me(user_id).roles
+        except AnnotatorError as error:
+            raise _unwanted(error) from None
 
     async def _ask_to_sign_in(self, scope: Scope) -> Response:
         accepts = b",".join(value for name, value in scope["headers"] if name == b"accept")
@@ -181,6 +196,11 @@ def _unwanted_body(rule: rules.BodyRule, scope: Scope) -> Response | None:
     except Unwanted as refused:
         return refusal_of(refused)
     return None
+
+
+def _unwanted(error: AnnotatorError) -> Unwanted:
+    status, code = status_of(error)
+    return Unwanted(HTTPStatus(status), code, str(error))
 
 
 def in_the_open(scope: Scope) -> bool:

@@ -69,6 +69,13 @@ class DecisionsBody(_Body):
     given_by: Id | None = None
 
 
+class MergeBody(_Body):
+    """The category that takes over the answers; `preview` only says what would happen."""
+
+    into: Id
+    preview: bool = False
+
+
 class CategoryOrderBody(_Body):
     """Ids of all active categories in the order in which they shall be listed."""
 

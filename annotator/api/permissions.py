@@ -75,6 +75,8 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("GET", "/api/health"): SIGNED_IN,
     ("GET", "/api/users"): SERVER_ADMIN,
     ("POST", "/api/users/invitations"): Need(Kind.SERVER, in_person=True),
+    ("GET", "/api/users/invitations"): SERVER_ADMIN,
+    ("DELETE", "/api/users/invitations/{invitation}"): SERVER_ADMIN,
     ("POST", "/api/users/{user_id}/disable"): SERVER_ADMIN,
     ("POST", "/api/users/{user_id}/enable"): SERVER_ADMIN,
     ("POST", "/api/users/{user_id}/reset"): Need(Kind.SERVER, in_person=True),
@@ -86,8 +88,11 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("PUT", _P + "/members/{user_id}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("DELETE", _P + "/members/{user_id}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("POST", _P + "/invitations"): ADMIN,
+    ("GET", _P + "/invitations"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
+    ("DELETE", _P + "/invitations/{invitation}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("POST", _P + "/archive"): ADMIN,
     ("POST", _P + "/restore"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
+    ("POST", _P + "/purge"): Need(Kind.SERVER, in_person=True),
     # categories
     ("GET", _P + "/categories"): VIEWER,
     ("POST", _P + "/categories"): ANNOTATOR,
@@ -96,6 +101,7 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("PATCH", _P + "/categories/{category_id}"): REVIEWER,
     ("POST", _P + "/categories/{category_id}/archive"): ADMIN,
     ("POST", _P + "/categories/{category_id}/restore"): ADMIN,
+    ("POST", _P + "/categories/{category_id}/merge"): ADMIN,
     # questions and answers
     ("GET", _P + "/deck"): VIEWER,
     ("GET", _P + "/grid"): VIEWER,
@@ -111,7 +117,7 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("GET", _P + "/generations"): VIEWER,
     ("POST", _P + "/generations/{generation_id}/use"): ADMIN,
     # files
-    ("GET", _P + "/export/{kind}"): REVIEWER,
+    ("GET", _P + "/export/{kind}"): Need(Kind.PROJECT, Role.REVIEWER, archived=True),
     ("POST", _P + "/labels"): REVIEWER,
 }
 

@@ -30,8 +30,9 @@ def user_of(request: Request) -> int:
 @router.get("")
 def projects(request: Request, archived: bool = False) -> list[shapes.Json]:
     """The projects one is in; with `archived` those put away too."""
-    found = actions_of(request).project_sizes(user_of(request), archived=archived)
-    return [shapes.project(project, size) for project, size in found]
+    actions = actions_of(request)
+    found = actions.project_sizes(user_of(request), archived=archived)
+    return [shapes.project(one, size, actions.removing.removable_from(one)) for one, size in found]
 
 
 @router.get("/{project_id}/categories")

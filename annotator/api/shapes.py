@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from annotator.actions import Attention, CategoryView, Item, RetrainAnswer, Status
+from annotator.actions import Attention, CategoryView, Item, RetrainAnswer, Status, merging
 from annotator.ordering import STRATEGIES, Grid, Ordered, Proposal
 from annotator.records import (
     Category,
@@ -15,6 +15,7 @@ from annotator.records import (
     Generation,
     ImportReport,
     Job,
+    Merged,
     PastDecision,
     Project,
     StoredDecision,
@@ -34,10 +35,12 @@ def thumb_url(image_id: int) -> str:
     return f"/img/{image_id}?size=thumb"
 
 
-def project(found: Project, size: int) -> Json:
-    """One line of the list of projects."""
+def project(found: Project, size: int, removable_from: int | None = None) -> Json:
+    """One line of the list of projects; `removable_from`: when an archived one can be removed for good."""
     told = {"id": found.id, "name": found.name, "images": size}
-    return told if found.archived_at is None else told | {"archived_at": found.archived_at}
+    if found.archived_at is None:
+        return told
+    return told | {"archived_at": found.archived_at, "removable_from": removable_from}
 
 
 def category(found: Category, count: CategoryCount | None = None) -> Json:
@@ -50,6 +53,28 @@ def category(found: Category, count: CategoryCount | None = None) -> Json:
         "positive": count.positive,
         "negative": count.negative,
         "unsure": count.unsure,
+    }
+
+
+def merged(found: Merged) -> Json:
+    """What merging a category does, or did when `done`."""
+    return {
+        "done": found.done,
+        "nothing": found.nothing,
+        "message": merging.sentence(found),
+        "taken": found.taken,
+        "same": found.same,
+        "differ": found.differ,
+        "cleared": found.cleared,
+        "differing": [
+            {
+                "image_id": one.image_id,
+                "name": one.name,
+                "source": one.source.word,
+                "target": one.target.word,
+            }
+            for one in found.differing
+        ],
     }
 
 

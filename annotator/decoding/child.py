@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from annotator import processes
 from annotator.decoding import limits, wire
 from annotator.decoding.limits import Limits
 from annotator.decoding.pixels import MAX_BYTES, Normalised, probe_and_normalise
@@ -25,6 +26,7 @@ TOO_MUCH_MEMORY = "it needs more than {} MiB of memory to decode"
 
 def main() -> None:
     """Serve until the server is gone or has nothing to do for as many seconds as the argument says."""
+    processes.stand_back()
     idle_s = float(sys.argv[1])
     requests, answers = _own_streams()
     warnings.simplefilter("ignore")  # Pillow's remarks about odd files: nobody is there to read them

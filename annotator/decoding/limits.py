@@ -18,7 +18,7 @@ class Limits:
 
     cpu_s: float = 5.0  # processor time until its size is known, and as a base afterwards
     cpu_s_per_megapixel: float = 0.2
-    wall_s: float = 120.0  # held by the server
+    wall_s: float = 600.0  # held by the server; a process that stands back may get a tenth of a processor
     memory: int = 2**30  # bytes beside the process itself and the bytes of the file
 
     def cpu_for(self, pixels: int) -> float:

@@ -8,7 +8,7 @@ it for one. Written as a stream, in id order, the same bytes for the same snapsh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from annotator.errors import StoreError
 from annotator.exporting.output import ExportReport, Output, atomic
-from annotator.exporting.pages import labelled_images
+from annotator.exporting.pages import go_on, labelled_images
 from annotator.records import Category, CellState, Image, Label, Project
 from annotator.store import Store, categories, projects, snapshots, users
 from annotator.store.snapshots import Description
@@ -25,14 +25,19 @@ from annotator.store.snapshots import Description
 SCHEMA = "coco_partial/1"
 
 
-def export_coco(store: Store, project_id: int, path: Path, *, now: int) -> ExportReport:
-    """Write every decided cell of the active categories of a project to `path`; the snapshot is kept."""
+def export_coco(
+    store: Store, project_id: int, path: Path, *, now: int, check: Callable[[], None] = go_on
+) -> ExportReport:
+    """Write every decided cell of the active categories of a project to `path`; the snapshot is kept.
+
+    `check` is called before each page of images; what it raises ends the export and leaves no file.
+    """
     with store.frozen() as c:
         project = projects.get(c, project_id)
         described = snapshots.describe(c, project_id)
         active = sorted(categories.list_active(c, project_id), key=lambda category: category.id)
         with atomic(path) as output:
-            report = _write(c, output, path, project, described, active)
+            report = _write(c, output, path, project, described, active, check)
     store.write(lambda c: snapshots.keep(c, described, now=now))
     return report
 
@@ -44,17 +49,18 @@ def _write(
     project: Project,
     described: Description,
     active: Sequence[Category],
+    check: Callable[[], None],
 ) -> ExportReport:
     positives = dict.fromkeys((category.id for category in active), 0)
     total = annotations = cells = 0
     output.write('{"info": ' + _json(_info(project, described)) + ",\n")
     output.write('"licenses": [{"id": 0, "name": "", "url": ""}],\n"images": [')
-    for image, labels in labelled_images(c, project.id, active):
+    for image, labels in labelled_images(c, project.id, active, check):
         output.write(("," if total else "") + "\n" + _json(_image(image, labels)))
         total += 1
         cells += len(labels)
     output.write('\n],\n"annotations": [')
-    for image, labels in labelled_images(c, project.id, active):
+    for image, labels in labelled_images(c, project.id, active, check):
         for label in _of_state(labels, CellState.POSITIVE):
             annotations += 1
             positives[label.category_id] += 1
@@ -64,7 +70,7 @@ def _write(
     output.write(_lines(_category(category, positives[category.id]) for category in active))
     output.write('\n],\n"image_labels": [')
     names, first = users.names(c), True
-    for _, labels in labelled_images(c, project.id, active):
+    for _, labels in labelled_images(c, project.id, active, check):
         for label in labels:
             output.write(("" if first else ",") + "\n" + _json(_image_label(label, names)))
             first = False

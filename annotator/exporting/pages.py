@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlalchemy import Connection
 
@@ -12,13 +12,18 @@ from annotator.store import decisions, images
 PAGE = 1_000
 
 
+def go_on() -> None:
+    """The check of an export that nobody ends before its time."""
+
+
 def labelled_images(
-    c: Connection, project_id: int, categories: Sequence[Category]
+    c: Connection, project_id: int, categories: Sequence[Category], check: Callable[[], None]
 ) -> Iterator[tuple[Image, list[Label]]]:
-    """Every image in id order, with its labels in category id order."""
+    """Every image in id order, with its labels in category id order; `check` may end it before each page."""
     active = {category.id for category in categories}
     after = 0
     while page := images.page(c, project_id, after=after, limit=PAGE):
+        check()
         found = decisions.labels_of(c, [image.id for image in page])
         for image in page:
             labels = found.get(image.id, {})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from annotator.exporting.output import ExportReport, atomic
-from annotator.exporting.pages import labelled_images
+from annotator.exporting.pages import go_on, labelled_images
 from annotator.records import CellState
 from annotator.store import Store, categories, projects
 
@@ -18,14 +19,19 @@ _RISKY = re.compile(rf"'*(?:[=+\-@\t\r\n＝＋－＠]|{KEY}$)")
 _QUOTED = re.compile(r'[,;\t"\r\n]|^\s|\s$')
 
 
-def export_csv(store: Store, project_id: int, path: Path) -> ExportReport:
-    """Write every decided cell of the active categories to `path`: images by id, categories as shown."""
+def export_csv(
+    store: Store, project_id: int, path: Path, *, check: Callable[[], None] = go_on
+) -> ExportReport:
+    """Write every decided cell of the active categories to `path`: images by id, categories as shown.
+
+    `check` is called before each page of images; what it raises ends the export and leaves no file.
+    """
     images = cells = positives = 0
     with store.frozen() as c, atomic(path) as output:
         projects.get(c, project_id)
         active = categories.list_active(c, project_id)
         output.write(_line([KEY, *(escape(category.name) for category in active)]))
-        for image, labels in labelled_images(c, project_id, active):
+        for image, labels in labelled_images(c, project_id, active, check):
             words = {label.category_id: _WORDS[label.state] for label in labels}
             output.write(_line([escape(image.name), *(words.get(category.id, "") for category in active)]))
             images += 1

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from annotator.errors import BadFile, BadInput
+from annotator.previews import SeenRow
 from annotator.records import CellState, RefusedFile
 from annotator.store.names import tidy_name, twin_key
 
 MAX_CELLS = 20_000_000
 LISTED = 1_000  # rows that are named; more are counted
+FIRST = 8  # rows that a preview shows as they were read
 
 
 class BadRow(Exception):
@@ -54,10 +56,23 @@ class Problems:
 
 
 @dataclass(kw_only=True)
+class Sight:
+    """What a reader saw of a file beside its cells: a preview shows it."""
+
+    form: str
+    separator: str = ""
+    quoted: bool = False
+    key: int | None = None  # position of the column with the pictures' names among `names`
+    pictures: int = 0  # good rows of a table, pictures of a COCO file that the project has
+    first: list[SeenRow] = field(default_factory=list)  # at most FIRST
+
+
+@dataclass(kw_only=True)
 class Cells:
     """Decided cells in parallel arrays: image id, position in `names`, state."""
 
     names: list[str]
+    sight: Sight
     image_ids: array[int] = field(default_factory=lambda: array("q"))
     columns: array[int] = field(default_factory=lambda: array("i"))
     states: array[int] = field(default_factory=lambda: array("b"))

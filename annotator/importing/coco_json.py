@@ -16,9 +16,20 @@ import numpy.typing as npt
 
 from annotator.errors import BadFile
 from annotator.importing import coco_states, geometry
-from annotator.importing.cells import BadRow, Cells, Problems, check_count, find_image, shown, tidy_category
+from annotator.importing.cells import (
+    FIRST,
+    BadRow,
+    Cells,
+    Problems,
+    Sight,
+    check_count,
+    find_image,
+    shown,
+    tidy_category,
+)
 from annotator.importing.coco_states import States
 from annotator.importing.json_stream import LIST, NotJson, members
+from annotator.previews import SeenRow
 from annotator.records import CellState
 
 SCHEMA = "coco_partial/1"
@@ -229,13 +240,31 @@ class _Reader:
 
     def _as_cells(self, states: States, absent: Absent) -> Cells:
         check_count(self._problems.file, len(states.states))
-        cells = Cells(names=self._names)
+        cells = Cells(names=self._names, sight=self._sight(states))
         cells.image_ids.frombytes(_looked_up(states.images, self._images).astype(np.int64).tobytes())
         cells.columns.frombytes(_looked_up(states.categories, self._columns).astype(np.intc).tobytes())
         cells.states.frombytes(states.states.astype(np.int8).tobytes())
         if not self._partial:
             cells.notes.append(f"No annotation was read as {absent}.")
         return cells
+
+    def _sight(self, states: States) -> Sight:
+        """What is told of the file, and its first pictures with their cells."""
+        there = {key: found for key, found in self._images.items() if found}
+        first = list(there)[:FIRST]
+        wanted = {there[key] for key in first}
+        names = {found: name for name, found in self._known.items() if found in wanted}
+        rows = [self._seen(key, names[there[key]], states) for key in first]
+        return Sight(form=SCHEMA if self._partial else "COCO", pictures=len(there), first=rows)
+
+    def _seen(self, key: int, name: str, states: States) -> SeenRow:
+        own = states[states.images == key]
+        cells = tuple(
+            (self._names[self._columns[int(category)]], CellState(int(state)))
+            for category, state in zip(own.categories, own.states, strict=True)
+        )
+        where = f"images[{self._seen_images[self._images[key]]}]"
+        return SeenRow(where=where, image=name, cells=cells, unknown=len(self._names) - len(cells))
 
 
 def _looked_up(keys: npt.NDArray[np.int64], table: Mapping[int, int]) -> npt.NDArray[np.int64]:

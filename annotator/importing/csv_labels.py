@@ -9,7 +9,18 @@ from itertools import chain
 from typing import TextIO
 
 from annotator.errors import BadFile
-from annotator.importing.cells import BadRow, Cells, Problems, check_count, find_image, shown, tidy_category
+from annotator.importing.cells import (
+    FIRST,
+    BadRow,
+    Cells,
+    Problems,
+    Sight,
+    check_count,
+    find_image,
+    shown,
+    tidy_category,
+)
+from annotator.previews import SeenRow
 from annotator.records import CellState
 
 KEY = "file_name"
@@ -33,7 +44,8 @@ def read(file: TextIO, known: Mapping[str, int], problems: Problems) -> Cells:
     """
     reader = _Reader(file, problems)
     place, names, columns = reader.header()
-    cells = Cells(names=names)
+    sight = Sight(form="CSV", separator=_SIGNS[reader.delimiter], key=place)
+    cells = Cells(names=names, sight=sight)
     if reader.delimiter != ",":
         cells.notes.append(f"The values were read as separated by {_SIGNS[reader.delimiter]}.")
     seen: dict[int, int] = {}
@@ -42,10 +54,14 @@ def read(file: TextIO, known: Mapping[str, int], problems: Problems) -> Cells:
             if len(row) != reader.width:
                 raise BadRow(f"line {line} has {len(row)} values, the header has {reader.width}")
             image_id = _image(row[place], line, known, seen)
-            for column, state in _states(row, line, names, columns):
+            states = _states(row, line, names, columns)
+            for column, state in states:
                 cells.add(image_id, column, state)
             seen[image_id] = line
+            if len(sight.first) < FIRST:
+                sight.first.append(_seen(row[place], line, names, states))
         check_count(problems.file, len(cells.states))
+    sight.pictures, sight.quoted = len(seen), reader.quoted
     return cells
 
 
@@ -83,12 +99,18 @@ def _states(row: list[str], line: int, names: list[str], columns: list[int]) -> 
     return found
 
 
+def _seen(given: str, line: int, names: list[str], states: list[tuple[int, CellState]]) -> SeenRow:
+    named = tuple((names[column], state) for column, state in states)
+    return SeenRow(where=f"line {line}", image=unescape(given), cells=named, unknown=len(names) - len(named))
+
+
 class _Reader:
     """Rows of the file; semicolons and tabs may stand for commas."""
 
     def __init__(self, file: TextIO, problems: Problems) -> None:
         self._problems = problems
-        lines = _lines(file, problems.file)
+        self.quoted = False
+        lines = self._lines(file)
         self._skipped, first = 0, next(lines, "")
         while first and not first.strip():
             self._skipped, first = self._skipped + 1, next(lines, "")
@@ -141,10 +163,11 @@ class _Reader:
     def _line(self) -> int:
         return self._skipped + self._rows.line_num
 
-
-def _lines(file: TextIO, name: str) -> Iterator[str]:
-    """Lines with their ends; BadFile for one that nobody would write."""
-    while line := file.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
-            raise BadFile(name, f"one of its lines has more than {MAX_LINE} characters")
-        yield line
+    def _lines(self, file: TextIO) -> Iterator[str]:
+        """Lines with their ends; BadFile for one that nobody would write."""
+        while line := file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                name = self._problems.file
+                raise BadFile(name, f"one of its lines has more than {MAX_LINE} characters")
+            self.quoted = self.quoted or '"' in line
+            yield line

@@ -7,7 +7,7 @@ operation ids follow from the content, so importing the same file again changes 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,18 +48,8 @@ def import_labels(
     lists the bad ones instead. `absent` says what a missing annotation means in plain COCO. Up to
     `ONE_TRANSACTION` cells are written all or none; more come in steps so that nobody else waits for them.
     """
-    if not path.exists():
-        raise BadInput(f"There is no file {path.name}.")
-    with store.read() as c:
-        projects.get(c, project_id)
-        known = images.name_map(c, project_id)
     problems = Problems(file=path.name, lenient=lenient)
-    digest, first = check_text(path)
-    with open_text(path) as file:
-        if first in "{[":
-            cells = coco_json.read(file, known, problems, absent=absent)
-        else:
-            cells = csv_labels.read(file, known, problems)
+    digest, cells = read_labels(store, project_id, path, problems, absent=absent)
     writer = _Writer(project_id, user_id, digest, cells)
     if len(cells.states) <= ONE_TRANSACTION:
         counts, added = store.write(writer.write_all, patience_s=LONG_PATIENCE_S)
@@ -67,6 +57,22 @@ def import_labels(
     else:
         counts, added = _in_steps(store, writer, path.name, on_progress)
     return _report(cells, counts, added, problems)
+
+
+def read_labels(
+    store: Store, project_id: int, path: Path, problems: Problems, *, absent: Absent
+) -> tuple[str, Cells]:
+    """SHA-256 of a label file and its cells; nothing is written. Errors as `import_labels`."""
+    if not path.exists():
+        raise BadInput(f"There is no file {path.name}.")
+    with store.read() as c:
+        projects.get(c, project_id)
+        known = images.name_map(c, project_id)
+    digest, first = check_text(path)
+    with open_text(path) as file:
+        if first in "{[":
+            return digest, coco_json.read(file, known, problems, absent=absent)
+        return digest, csv_labels.read(file, known, problems)
 
 
 def _in_steps(store: Store, writer: _Writer, name: str, on_progress: Progress) -> tuple[ImportedCells, int]:
@@ -105,14 +111,23 @@ class _Writer:
 
     def write(self, c: Connection, category_ids: list[int], places: range) -> ImportedCells:
         """A slice of the cells."""
-        new = [self._cell(place, category_ids) for place in places]
+        new = new_cells(self.project_id, self.digest, self.cells, places, category_ids)
         return bulk.import_cells(c, self.project_id, new, user_id=self.user_id, now=now_ms())
 
-    def _cell(self, place: int, category_ids: list[int]) -> NewCell:
-        image, category = self.cells.image_ids[place], category_ids[self.cells.columns[place]]
-        state = self.cells.states[place]
-        content = f"{self.project_id}/{image}/{category}/{state}/{self.digest}"
-        return (f"import-{blake2b(content.encode(), digest_size=20).hexdigest()}", image, category, state)
+
+def new_cells(
+    project_id: int, digest: str, cells: Cells, places: range, category_ids: Sequence[int | None]
+) -> list[NewCell]:
+    """A slice of a file's cells as the store takes them; those of a category without an id are left out."""
+    found: list[NewCell] = []
+    for place in places:
+        image, category = cells.image_ids[place], category_ids[cells.columns[place]]
+        if category is not None:
+            state = cells.states[place]
+            content = f"{project_id}/{image}/{category}/{state}/{digest}"
+            op_id = f"import-{blake2b(content.encode(), digest_size=20).hexdigest()}"
+            found.append((op_id, image, category, state))
+    return found
 
 
 def _report(cells: Cells, counts: ImportedCells, added: int, problems: Problems) -> ImportReport:

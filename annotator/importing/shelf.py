@@ -1,7 +1,13 @@
-"""Where picture files lie, named by the SHA-256 of the original bytes, and how they get there for good."""
+"""Where picture files lie, named by the SHA-256 of the original bytes, and how they get there for good.
+
+An import may count on a file that is there already before its row says so. Imports therefore hold a lock
+together, and whoever removes files takes it alone.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import time
@@ -11,11 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from annotator.artifacts import sync_folder
-from annotator.errors import StoreError, is_full, no_room
+from annotator.errors import Conflict, StoreError, is_full, no_room
 
 STALE_SECONDS = 24 * 3600
+LOCK = "pictures.lock"
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,33 @@ def thumbnail(sha256: str) -> str:
     return f"thumbnails/{sha256[:2]}/{sha256}.jpg"
 
 
+@contextmanager
+def alone(data_dir: Path, *, wait_s: float) -> Iterator[None]:
+    """Keep imports out for a moment; Conflict when one is at work for longer than `wait_s`."""
+    with _lock_file(data_dir) as file:
+        end = time.monotonic() + wait_s
+        while not _taken(file):
+            if time.monotonic() > end:
+                raise Conflict("Pictures are being imported; try again when that has ended.")
+            time.sleep(_POLL_S)
+        yield
+
+
+def _lock_file(data_dir: Path) -> IO[str]:
+    path = data_dir / LOCK
+    return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return False
+    return True
+
+
 class Shelf:
     """Stages files in a folder of its own, on any thread, and moves them to their places in batches.
 
@@ -50,10 +86,13 @@ class Shelf:
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir
         self._incoming = data_dir / "incoming" / uuid.uuid4().hex
+        self._lock: IO[str] | None = None
 
     def __enter__(self) -> Shelf:
         with self._storing():
             self._incoming.mkdir(parents=True)
+            self._lock = _lock_file(self._root)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)  # a removal holds it for moments
         for left in self._incoming.parent.iterdir():  # of imports that were killed
             if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
@@ -63,6 +102,8 @@ class Shelf:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         shutil.rmtree(self._incoming, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
 
     def holds(self, relative: str) -> bool:
         """Whether the file is there."""

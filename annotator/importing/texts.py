@@ -46,6 +46,16 @@ def check_text(path: Path) -> tuple[str, str]:
     return digest.hexdigest(), first
 
 
+def encoding(path: Path) -> str:
+    """How the text of a checked file is encoded, in words; BadFile when it is gone since."""
+    try:
+        with path.open("rb") as file:
+            marked = file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    except OSError as error:
+        raise BadFile(path.name, f"it cannot be read ({error.strerror})") from error
+    return "UTF-8 with a byte order mark" if marked else "UTF-8"
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
     """The text of a checked file, its line ends as they are; BadFile when it has changed since."""

@@ -9,15 +9,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from annotator import at_work
 from annotator.artifacts import sync_folder
 from annotator.errors import Conflict, StoreError
 
-LOCKS = ("server.lock", "worker.lock")  # held by a server and by a worker for as long as they run
+SERVER, WORKER = "server.lock", "worker.lock"  # held by a server and by a worker for as long as they run
+LOCKS = (SERVER, WORKER, at_work.NAME)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -61,24 +63,32 @@ def empty(folder: Path) -> None:
 
 
 @contextmanager
-def nobody_at_work(data_dir: Path) -> Iterator[None]:
-    """Keep servers and workers out of a data folder; StoreError when one is running there."""
+def nobody_at_work(data_dir: Path, *, besides: Container[str] = ()) -> Iterator[None]:
+    """Have a data folder for oneself; StoreError names the server, worker or verb that is at work there.
+
+    `besides`: locks that the caller holds already.
+    """
     with ExitStack() as stack:
         for name in LOCKS:
             path = data_dir / name
-            if name != LOCKS[0] and not path.exists():
+            if name in besides or (name == WORKER and not path.exists()):
                 continue
             lock = stack.enter_context(private(path, "a+"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                lock.seek(0)
-                holder = re.search(r"\d+[^,\n]*", str(lock.read(200)))
-                who = f"process {holder[0]}" if holder else "an unknown process"
-                raise StoreError(
-                    f"{data_dir} is in use by another annotator ({who}); stop it first."
-                ) from error
+                raise StoreError(f"{data_dir} is in use by {_holder(name, lock)} first.") from error
         yield
+
+
+def _holder(name: str, lock: IO[Any]) -> str:
+    """Who holds a lock, and what to do about it, as far as its file tells."""
+    if name == at_work.NAME:
+        return f"{' and '.join(at_work.holders(lock)) or 'an unknown process'}; let it end or stop it"
+    lock.seek(0)
+    found = re.search(r"\d+[^,\n]*", str(lock.read(200)))
+    who = f"process {found[0]}" if found else "an unknown process"
+    return f"another annotator ({who}); stop it"
 
 
 def put_in_place(made: Path, place: Path, aside: Path | None) -> None:

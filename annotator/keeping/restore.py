@@ -112,6 +112,7 @@ def _unpacked(backup: Path, staging: Path, on_progress: Progress) -> Manifest:
     check_schema(backup.name, manifest)
     check(backup.name, manifest, staging / layout.DATABASE)
     backups.end_sessions(staging / layout.DATABASE)
+    backups.mark_files_absent(staging / layout.DATABASE)
     os.sync()
     return manifest
 

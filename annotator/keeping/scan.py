@@ -12,14 +12,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from annotator import artifacts
+from annotator import artifacts, missing
 from annotator.errors import Conflict
 from annotator.importing import shelf
 from annotator.records import Image, ImageState
 from annotator.store import LONG_PATIENCE_S, Store, checks
 
-MOST_MISSING = 100  # newly missing pictures, or
-MOST_MISSING_SHARE = 0.01  # that share of all, beyond which a scan asks first
 Progress = Callable[[int, int | None, str], None]
 
 
@@ -68,12 +66,9 @@ def every_image(store: Store) -> Iterator[Image]:
 
 def mark(store: Store, seen: Seen, *, accept_missing: bool) -> None:
     """Set the states that were seen; Conflict, and nothing is marked, when too many seem to be missing."""
-    missing = seen.newly_missing
     if too_many(seen) and not accept_missing:
-        raise Conflict(
-            f"{missing} of {seen.total} pictures are missing from {store.data_dir}, which looks like a disk "
-            "that is not mounted, so nothing was marked; add --accept-missing if they are really gone."
-        )
+        said = missing.sentence(seen.newly_missing, seen.total, str(store.data_dir))
+        raise Conflict(f"{said}; add --accept-missing if they are really gone.")
 
     def states(c: Connection) -> None:
         for state, ids in seen.states.items():
@@ -85,7 +80,7 @@ def mark(store: Store, seen: Seen, *, accept_missing: bool) -> None:
 
 def too_many(seen: Seen) -> bool:
     """Whether more pictures went missing than a scan believes by itself."""
-    return seen.newly_missing > min(MOST_MISSING, MOST_MISSING_SHARE * seen.total)
+    return missing.too_many(seen.newly_missing, seen.total)
 
 
 def scan(store: Store, *, deep: bool, accept_missing: bool, on_progress: Progress) -> Seen:

@@ -72,9 +72,23 @@ def serving(path: Path) -> list[Serving]:
 
 def end_sessions(path: Path) -> int:
     """Sign everybody out of a restored database: sessions that were ended since must not come back."""
+    return _change(path, "DELETE FROM session")
+
+
+def mark_files_absent(path: Path) -> int:
+    """Note in a restored database that the files of generations not in use are gone; how many had some.
+
+    A backup holds those of the current ones only, and nobody shall be offered a generation without files.
+    """
+    return _change(
+        path, "UPDATE generation SET status = 'removed' WHERE status NOT IN ('current', 'removed')"
+    )
+
+
+def _change(path: Path, sql: str) -> int:
     driver = sqlite_module()
     try:
         with closing(driver.connect(str(path), isolation_level=None)) as connection:
-            return int(connection.execute("DELETE FROM session").rowcount)
+            return int(connection.execute(sql).rowcount)
     except driver.Error as error:
         raise StoreError(f"The database {path} cannot be written ({error}).") from error

@@ -91,13 +91,7 @@ def import_cells(
 
     Images and categories must be of the project; states must not be unknown.
     """
-    c.exec_driver_sql(_MAKE)
-    if cells:
-        c.exec_driver_sql(_FILL, list(cells))
-    same, kept = c.exec_driver_sql(_DECIDED).one()
-    c.exec_driver_sql(_DROP_DECIDED)
-    seen = c.exec_driver_sql(_DROP_SEEN).rowcount
-    wanted = c.exec_driver_sql("SELECT count(*) FROM new_cell").scalar_one()
+    sorted_out = _sort_out(c, cells)
     values: dict[str, Any] = {
         "seq": c.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM decision").scalar_one(),
         "project": project_id,
@@ -106,9 +100,33 @@ def import_cells(
         "now": now,
     }
     stored = c.execute(text(_DECIDE), values).rowcount
-    if stored != wanted:
-        raise ValueError(f"{wanted - stored} cells are of another project.")
-    c.execute(text(_LABEL), values)
-    c.execute(text(_COUNT), values)
+    if stored != sorted_out.stored:
+        raise ValueError(f"{sorted_out.stored - stored} cells are of another project.")
+    follow(c, values["seq"])
     c.exec_driver_sql("DROP TABLE new_cell")
-    return ImportedCells(stored=stored, same=same, kept=kept, seen=seen)
+    return sorted_out
+
+
+def compare_cells(c: Connection, cells: Sequence[NewCell]) -> ImportedCells:
+    """What `import_cells` would make of these cells; nothing is stored, so a reading connection will do."""
+    sorted_out = _sort_out(c, cells)
+    c.exec_driver_sql("DROP TABLE new_cell")
+    return sorted_out
+
+
+def _sort_out(c: Connection, cells: Sequence[NewCell]) -> ImportedCells:
+    """Leave those in the temporary table `new_cell` that are to be stored."""
+    c.exec_driver_sql(_MAKE)
+    if cells:
+        c.exec_driver_sql(_FILL, list(cells))
+    same, kept = c.exec_driver_sql(_DECIDED).one()
+    c.exec_driver_sql(_DROP_DECIDED)
+    seen = c.exec_driver_sql(_DROP_SEEN).rowcount
+    wanted = c.exec_driver_sql("SELECT count(*) FROM new_cell").scalar_one()
+    return ImportedCells(stored=wanted, same=same, kept=kept, seen=seen)
+
+
+def follow(c: Connection, seq: int) -> None:
+    """Write labels and counts of the decisions above `seq`, which are about cells that were unknown."""
+    c.execute(text(_LABEL), {"seq": seq})
+    c.execute(text(_COUNT), {"seq": seq})

@@ -6,41 +6,21 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, func, insert, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
 
 from annotator.errors import BadInput, Conflict, NotFound
 from annotator.records import CategoryCount, CellState, Label, NewDecision, Source, StoredDecision
+from annotator.store import batches
 from annotator.store.registers import CellsMoved, Registers
-from annotator.store.rows import MAX_ID, bare, chunks, fields, known_id
+from annotator.store.rows import MAX_ID, chunks, fields, known_id
 from db import schema
 
 _DECISION = schema.Decision
 _LABEL = schema.Label
 _STAT = schema.CategoryStat
-_LABEL_COLUMNS = (
-    _LABEL.image_id,
-    _LABEL.category_id,
-    _LABEL.state,
-    _LABEL.source,
-    _LABEL.user_id,
-    _LABEL.seq,
-    _LABEL.decided_at,
-    _LABEL.generation_id,
-    _LABEL.score,
-)
+_LABEL_COLUMNS = tuple(getattr(_LABEL, name) for name in batches.LABEL_COLUMNS)
 _SOME: BindParameter[Any] = bindparam("some", expanding=True)  # ids or cells, as many as there are
-_CELLS = tuple_(_LABEL.image_id, _LABEL.category_id).in_(_SOME)
-_NEWEST = select(func.coalesce(func.max(_DECISION.seq), 0))
-_HEAD = _NEWEST.where(_DECISION.project_id == bindparam("project"))
-_SEEN = select(
-    _DECISION.op_id, _DECISION.seq, _DECISION.image_id, _DECISION.category_id, _DECISION.state
-).where(_DECISION.op_id.in_(_SOME))
-_OWNERS = {
-    table: select(table.id, table.project_id).where(table.id.in_(_SOME))
-    for table in (schema.Image, schema.Category)
-}
-_STATES = select(_LABEL.image_id, _LABEL.category_id, _LABEL.state).where(_CELLS)
+_HEAD = select(func.coalesce(func.max(_DECISION.seq), 0)).where(_DECISION.project_id == bindparam("project"))
 _LABELS = select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(_SOME))
 _TOUCHED = select(_DECISION.image_id, _DECISION.category_id).where(
     _DECISION.project_id == bindparam("project"), _DECISION.seq > bindparam("after")
@@ -51,27 +31,6 @@ _COUNTS = (
     .where(schema.Category.project_id == bindparam("project"), schema.Category.archived_at.is_(None))
     .order_by(schema.Category.position, schema.Category.id)
 )
-_ADD = insert(bare(_DECISION))
-_CLEAR = delete(bare(_LABEL)).where(_CELLS)
-_WORDS = {CellState.POSITIVE: "positive", CellState.NEGATIVE: "negative", CellState.UNSURE: "unsure"}
-_COUNT = (
-    update(bare(_STAT))
-    .where(_STAT.category_id == bindparam("category"))
-    .values({word: getattr(_STAT, word) + bindparam(f"more_{word}") for word in _WORDS.values()})
-)
-_LABEL_NAMES = [column.key for column in _LABEL_COLUMNS]
-
-
-def _upsert() -> Any:
-    """A label in the place of the one before, unless that one is newer."""
-    statement = upsert(bare(_LABEL))
-    newer = {name: statement.excluded[name] for name in _LABEL_NAMES[2:]}
-    return statement.on_conflict_do_update(
-        index_elements=_LABEL_NAMES[:2], set_=newer, where=statement.excluded["seq"] > _LABEL.seq
-    )
-
-
-_PUT = _upsert()
 BLIND = "blind"  # the mode of a question without a suggestion
 Cell = tuple[int, int]
 
@@ -100,11 +59,17 @@ def record(
     """
     for decision in new:
         _check_values(decision)
-    _check_owned(c, schema.Image, "image", project_id, {d.image_id for d in new})
-    _check_owned(c, schema.Category, "category", project_id, {d.category_id for d in new})
-    seen = _seen(c, [name for d in new for name in (d.op_id, d.after) if name is not None])
-    registers = Registers(c, new, seen)
-    seq = c.execute(_NEWEST).scalar_one()
+    known = batches.look(
+        c,
+        project_id,
+        [(known_id(d.image_id, "image"), known_id(d.category_id, "category")) for d in new],
+        [name for d in new for name in (d.op_id, d.after) if name is not None],
+    )
+    for noun, strange in (("image", known.strange_images), ("category", known.strange_categories)):
+        if strange:  # one of another project is not told from one that never was
+            raise NotFound(f"There is no {noun} {strange[0]}.")
+    seen, seq = known.seen, known.newest
+    registers = Registers(c, known.cells, seen)
     fresh: list[dict[str, Any]] = []
     answers = []
     for decision in new:
@@ -125,8 +90,7 @@ def record(
     if registers.refused:
         raise CellsMoved(registers.conflicts(user_id=user_id, now=now))
     if fresh:
-        c.execute(_ADD, fresh)
-        _apply(c, fresh)
+        batches.add(c, fresh, known.cells)
     return answers
 
 
@@ -231,25 +195,6 @@ def _check_values(decision: NewDecision) -> None:
             raise BadInput(f"{name} {value} is out of range.")
 
 
-def _check_owned(
-    c: Connection, table: type[schema.Image | schema.Category], noun: str, project_id: int, wanted: set[int]
-) -> None:
-    owner: dict[int, int] = {}
-    for part in chunks(sorted(known_id(value, noun) for value in wanted)):
-        owner.update((row[0], row[1]) for row in c.execute(_OWNERS[table], {"some": part}))
-    for value in sorted(wanted):
-        if owner.get(value) != project_id:  # one of another project is not told from one that never was
-            raise NotFound(f"There is no {noun} {value}.")
-
-
-def _seen(c: Connection, op_ids: Sequence[str]) -> dict[str, tuple[int, tuple[int, int, int]]]:
-    found = {}
-    for part in chunks(op_ids):
-        for op_id, seq, *content in c.execute(_SEEN, {"some": part}):
-            found[op_id] = (seq, (content[0], content[1], content[2]))
-    return found
-
-
 def _row(
     decision: NewDecision, base: int | None, *, seq: int, project_id: int, user_id: int, now: int
 ) -> dict[str, Any]:
@@ -271,39 +216,6 @@ def _row(
         "base_seq": base,
         "decided_at": now,
     }
-
-
-def _apply(c: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Bring `label` and `category_stat` to the last of `rows` for each cell."""
-    last: dict[Cell, dict[str, Any]] = {(row["image_id"], row["category_id"]): row for row in rows}
-    before: dict[Cell, int] = {}
-    for part in chunks(list(last), 2_000):
-        for image, category, state in c.execute(_STATES, {"some": part}):
-            before[image, category] = state
-    kept = [row for row in last.values() if row["state"] != CellState.UNKNOWN]
-    cleared = [cell for cell, row in last.items() if row["state"] == CellState.UNKNOWN and cell in before]
-    if kept:
-        c.execute(_PUT, [{name: row[name] for name in _LABEL_NAMES} for row in kept])
-    for part in chunks(cleared, 2_000):
-        c.execute(_CLEAR, {"some": part})
-    _count(c, before, {cell: row["state"] for cell, row in last.items()})
-
-
-def _count(c: Connection, before: dict[Cell, int], after: dict[Cell, int]) -> None:
-    change: dict[int, dict[str, int]] = {}
-    for cell, state in after.items():
-        for value, step in ((before.get(cell, 0), -1), (state, +1)):
-            word = _WORDS.get(CellState(value))
-            if word is not None:
-                per_word = change.setdefault(cell[1], dict.fromkeys(_WORDS.values(), 0))
-                per_word[word] += step
-    moved = [
-        {"category": key, **{f"more_{word}": step for word, step in steps.items()}}
-        for key, steps in change.items()
-        if any(steps.values())
-    ]
-    if moved:
-        c.execute(_COUNT, moved)
 
 
 def _label(row: Any) -> Label:

@@ -1,4 +1,7 @@
-"""Who did which administrative thing: rows are added and never changed."""
+"""Who did which administrative thing: rows are added and never changed.
+
+Only the number of a project that is removed for good moves from its column into `detail`, as "project".
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,12 @@ def add(
     c.execute(
         insert(_TABLE).values(at=now, user_id=user_id, action=action, project_id=project_id, detail=detail)
     )
+
+
+def noted(c: Connection, project_id: int, action: str) -> bool:
+    """Whether this was done to a project at least once."""
+    query = select(_TABLE.id).where(_TABLE.project_id == project_id, _TABLE.action == action)
+    return c.execute(query.limit(1)).first() is not None
 
 
 def latest(c: Connection, limit: int, *, project_id: int | None = None) -> list[Deed]:

@@ -28,6 +28,13 @@ _COLUMNS = (
     _TABLE.created_at,
 )
 _GET = select(*_COLUMNS).where(_TABLE.id == bindparam("id"))
+_BY_DIGEST = select(*_COLUMNS).where(
+    _TABLE.project_id == bindparam("project"), _TABLE.sha256 == bindparam("digest")
+)
+_BY_NAME = select(*_COLUMNS).where(
+    _TABLE.project_id == bindparam("project"), _TABLE.name == bindparam("name")
+)
+_ADD = insert(_TABLE.__table__).returning(_TABLE.id)  # type: ignore[arg-type]
 _SOME = select(*_COLUMNS).where(_TABLE.id.in_(bindparam("ids", expanding=True)))
 
 
@@ -37,8 +44,7 @@ def add(c: Connection, project_id: int, new: NewImage, *, now: int) -> tuple[Ima
     A name that other bytes already have gets " (2)", " (3)" ... before its suffix.
     """
     projects.get(c, project_id)
-    query = select(*_COLUMNS).where(_TABLE.project_id == project_id, _TABLE.sha256 == new.sha256)
-    row = c.execute(query).one_or_none()
+    row = c.execute(_BY_DIGEST, {"project": project_id, "digest": new.sha256}).one_or_none()
     if row is not None:
         return _image(row), False
     values = {
@@ -53,7 +59,7 @@ def add(c: Connection, project_id: int, new: NewImage, *, now: int) -> tuple[Ima
         "canonical": new.canonical,
         "created_at": now,
     }
-    key = c.execute(insert(_TABLE).values(values).returning(_TABLE.id)).scalar_one()
+    key = c.execute(_ADD, values).scalar_one()
     return get(c, key), True
 
 
@@ -94,8 +100,7 @@ def digests(c: Connection, image_ids: Sequence[int]) -> dict[int, str]:
 
 def by_name(c: Connection, project_id: int, name: str) -> Image | None:
     """The image with exactly this name, if there is one."""
-    query = select(*_COLUMNS).where(_TABLE.project_id == project_id, _TABLE.name == name)
-    row = c.execute(query).one_or_none()
+    row = c.execute(_BY_NAME, {"project": project_id, "name": name}).one_or_none()
     return None if row is None else _image(row)
 
 

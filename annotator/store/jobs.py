@@ -222,22 +222,32 @@ def resting(job: Job) -> bool:
 def rest_after_crash(c: Connection, *, pauses_ms: Sequence[int], now: int) -> list[Job]:
     """Take every running job from its owner, who is dead: for the only worker there is, at its start.
 
-    After its n-th attempt a job rests for the n-th pause, or the last one, so that a job that kills its
-    worker does not do so in a loop.
+    After its n-th attempt a job rests for the n-th pause, so that a job that kills its worker does not do so
+    in a loop; after as many attempts as pauses and one more it has failed.
     """
     query = select(*_COLUMNS).where(_TABLE.status == _RUNNING, _TABLE.owner.is_not(None))
     found = [_job(row) for row in c.execute(query)]
     for job in found:
-        pause = pauses_ms[min(max(job.attempts, 1), len(pauses_ms)) - 1]
-        values = {
-            "owner": None,
-            "lease_until": now + pause,
-            "stage": f"the worker died; attempt {job.attempts + 1} follows",
-            "done": 0,
-            "total": 0,
-        }
+        values: dict[str, Any] = {"owner": None, "done": 0, "total": 0}
+        if job.attempts > len(pauses_ms):
+            values |= {
+                "status": JobStatus.FAILED.value,
+                "message": died(job.attempts),
+                "reached_seq": job.wanted_seq,
+                "lease_until": None,
+                "finished_at": now,
+            }
+        else:
+            rest = pauses_ms[max(job.attempts, 1) - 1]
+            attempt = f"the worker died; attempt {job.attempts + 1} follows"
+            values |= {"lease_until": now + rest, "stage": attempt}
         c.execute(update(_TABLE).where(_TABLE.id == job.id).values(values))
     return [get(c, job.id) for job in found]
+
+
+def died(attempts: int) -> str:
+    """What is told of a job that was given up."""
+    return f"The worker died {attempts} times doing this; it is not tried again by itself."
 
 
 def wake(c: Connection, job_id: int) -> None:

@@ -1,4 +1,4 @@
-"""Projects: archived instead of deleted."""
+"""Projects: archived instead of deleted, and removed for good only after that (`purging.py`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import unicodedata
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from annotator.errors import DuplicateProject, NotFound
+from annotator.errors import DuplicateProject, Gone, NotFound
 from annotator.records import Project
+from annotator.store import deeds
 from annotator.store.names import tidy_name as tidy_name
 from annotator.store.names import twin_key
 from annotator.store.rows import fields, known_id
 from db import schema
 
+PURGE = "purge"  # the deed after which a project is as good as gone
 _COLUMNS = (schema.Project.id, schema.Project.name, schema.Project.created_at, schema.Project.archived_at)
 _GET = select(*_COLUMNS).where(schema.Project.id == bindparam("id"))  # built once, see rows.py
 
@@ -31,10 +33,12 @@ def create(c: Connection, name: str, *, now: int) -> Project:
 
 
 def get(c: Connection, project_id: int) -> Project:
-    """The project with this id, archived or not, or NotFound."""
+    """The project with this id, archived or not; NotFound, or Gone while it is being removed for good."""
     row = c.execute(_GET, {"id": known_id(project_id, "project")}).one_or_none()
     if row is None:
         raise NotFound(f"There is no project {project_id}.")
+    if row.archived_at is not None and deeds.noted(c, project_id, PURGE):
+        raise Gone(f'The project "{row.name}" is being removed for good.')
     return Project(**fields(row))
 
 
@@ -48,13 +52,19 @@ def by_name(c: Connection, name: str) -> Project | None:
 def _twin(c: Connection, name: str) -> Project | None:
     """The project whose name only looks different, archived or not."""
     key = twin_key(name)
-    return next((one for one in list_all(c, archived=True) if twin_key(one.name) == key), None)
+    every = (Project(**fields(row)) for row in c.execute(select(*_COLUMNS)))
+    return next((one for one in every if twin_key(one.name) == key), None)
 
 
 def list_all(c: Connection, *, archived: bool = False) -> list[Project]:
-    """Every project that is worked on, oldest first; with `archived` the others too."""
+    """Every project that is worked on, oldest first; with `archived` those too that can be restored."""
     query = select(*_COLUMNS).order_by(schema.Project.id)
-    if not archived:
+    if archived:
+        going = select(schema.Deed.id).where(
+            schema.Deed.project_id == schema.Project.id, schema.Deed.action == PURGE
+        )
+        query = query.where(~going.exists())
+    else:
         query = query.where(schema.Project.archived_at.is_(None))
     return [Project(**fields(row)) for row in c.execute(query)]
 

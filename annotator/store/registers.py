@@ -9,25 +9,18 @@ answer without a base is taken as it comes (imports, programs that keep no view)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, tuple_
+from sqlalchemy import Connection, select
 
 from annotator.errors import BadInput, Conflict
 from annotator.records import CellState, ConflictingCell, NewDecision
 from annotator.store import users
-from annotator.store.rows import chunks
+from annotator.store.batches import UNKNOWN, Cell, Content, Value
 from db import schema
 
-Cell = tuple[int, int]
-Content = tuple[int, int, int]  # image, category, state
 Seen = Mapping[str, tuple[int, Content]]  # op_id -> seq and content
 
 _DECISION = schema.Decision
-_LABEL = schema.Label
-_REVISIONS = select(_LABEL.image_id, _LABEL.category_id, _LABEL.seq, _LABEL.state).where(
-    tuple_(_LABEL.image_id, _LABEL.category_id).in_(bindparam("cells", expanding=True))
-)
 
 
 class CellsMoved(Conflict):
@@ -43,21 +36,16 @@ class CellsMoved(Conflict):
         self.cells = tuple(cells)
 
 
-class _Value(NamedTuple):
-    revision: int
-    state: int
-
-
-_UNKNOWN = _Value(0, int(CellState.UNKNOWN))
-
-
 class Registers:
-    """The cells of one batch that name a base, as they are at its place in the order of all answers."""
+    """The cells of one batch, as they are at its place in the order of all answers.
 
-    def __init__(self, c: Connection, new: Sequence[NewDecision], seen: Seen) -> None:
+    `held`: those that are decided; `seen`: the operations that are stored already, by op_id.
+    """
+
+    def __init__(self, c: Connection, held: Mapping[Cell, Value], seen: Seen) -> None:
         self._connection = c
         self._seen = seen  # grows with the batch
-        self._now = _read(c, {_cell(d) for d in new if d.base_seq is not None})
+        self._now = dict(held)
         self._batch: dict[Cell, NewDecision] = {}
         self.refused: list[NewDecision] = []
 
@@ -66,7 +54,7 @@ class Registers:
         base = self.base(decision)
         if base is None:
             return True
-        held = self._now.get(_cell(decision), _UNKNOWN)
+        held = self._now.get(_cell(decision), UNKNOWN)
         if held.revision == base or held.state == int(decision.state):
             return True
         self.refused.append(decision)
@@ -85,7 +73,7 @@ class Registers:
         """Let an accepted answer count for the rest of the batch; the base to keep with it."""
         cell, state = _cell(decision), int(decision.state)
         base = self.base(decision)
-        self._now[cell] = _UNKNOWN if decision.state is CellState.UNKNOWN else _Value(seq, state)
+        self._now[cell] = UNKNOWN if decision.state is CellState.UNKNOWN else Value(seq, state)
         self._batch[cell] = decision
         return base
 
@@ -95,7 +83,7 @@ class Registers:
         found = []
         for decision in self.refused:
             cell = _cell(decision)
-            held = self._now.get(cell, _UNKNOWN)
+            held = self._now.get(cell, UNKNOWN)
             who, at = (user_id, now) if cell in self._batch else self._giver(cell)
             found.append(
                 ConflictingCell(
@@ -122,11 +110,3 @@ class Registers:
 
 def _cell(decision: NewDecision) -> Cell:
     return (decision.image_id, decision.category_id)
-
-
-def _read(c: Connection, cells: set[Cell]) -> dict[Cell, _Value]:
-    found = {}
-    for part in chunks(sorted(cells), 2_000):
-        for image, category, seq, state in c.execute(_REVISIONS, {"cells": part}):
-            found[image, category] = _Value(seq, state)
-    return found

@@ -7,9 +7,7 @@ of values: building one takes several times as long as running it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, cast
-
-from sqlalchemy import Table
+from typing import Any, TypeVar
 
 from annotator.errors import NotFound
 
@@ -29,11 +27,6 @@ def chunks(values: Sequence[T], size: int = CHUNK) -> Iterator[Sequence[T]]:
     """`values` in pieces of at most `size`."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
-
-
-def bare(model: type[Any]) -> Table:
-    """The table behind a mapped class: statements on the class itself go through the whole mapper."""
-    return cast(Table, model.__table__)
 
 
 def fields(row: Any) -> dict[str, Any]:

@@ -45,7 +45,8 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     # Uploads lie in our folder, which nobody else can read and which every start empties.
-    os.environ["GRADIO_TEMP_DIR"] = str((data_dir / TEMPORARY / "gradio").resolve())
+    uploads = (data_dir / TEMPORARY / "gradio").resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     import gradio as gr
 
     from annotator.ui.border import PageBorder
@@ -69,7 +70,7 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     )
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = PageBorder(mounted.app, may_upload=door.may_upload)
+    mounted.app = PageBorder(mounted.app, may_upload=door.may_upload, uploads=uploads)
     return app
 
 

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from annotator.api.errors import envelope, plain_refusal
 from annotator.api.headers import policy
 from annotator.ui.inline_scripts import InlineScripts
+from annotator.ui.leftovers import Leftovers
 from annotator.ui.uploads import Uploads
 
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}"
@@ -36,14 +38,16 @@ _WRITE = _EVENTS | {_UPLOAD, "/gradio_api/cancel", "/gradio_api/reset"}
 class PageBorder:
     """Before the mounted page: a closed list of addresses, our refusals, the page's policy.
 
-    `may_upload` says of an account whether there is a project into which it may bring a file.
+    `may_upload` says of an account whether there is a project into which it may bring a file; `uploads` is
+    the folder into which the toolkit writes them.
     """
 
-    def __init__(self, app: ASGIApp, *, may_upload: Callable[[int], bool]) -> None:
+    def __init__(self, app: ASGIApp, *, may_upload: Callable[[int], bool], uploads: Path) -> None:
         self._app = app
         self._may_upload = may_upload
         self._scripts = InlineScripts.of_gradio()
         self._uploads = Uploads()
+        self._leftovers = Leftovers(uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it here."""
@@ -63,6 +67,9 @@ class PageBorder:
             send = Whole(send, lambda body: self._announce(scope, body))
         elif path == _UPLOAD:
             send = Whole(send, lambda body: self._uploads.keep(_person(scope), body))
+            async with self._leftovers.taken_away():
+                await self._app(scope, receive, Refusals(scope, send))
+            return
         await self._app(scope, receive, Refusals(scope, send))
 
     async def _event(self, scope: Scope, receive: Receive) -> tuple[Receive, Response | None]:

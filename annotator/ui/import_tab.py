@@ -12,10 +12,11 @@ import gradio as gr
 from annotator.actions import OnProgress
 from annotator.errors import AnnotatorError, BadInput
 from annotator.records import ImportReport
-from annotator.ui import words
+from annotator.ui import label_preview, words
 from annotator.ui.door import Act, Door, Here, Server
 from annotator.ui.projects import KEEP_JS, READ_JS, ProjectField
 
+EMPTY_JS = "() => ''"
 REFUSED_HEADERS = ["File", "Why it was not taken"]
 Enter = Callable[[], Here]  # asks the door; raises what the page then says
 EnterServer = Callable[[], Server]
@@ -28,6 +29,7 @@ class Outcome:
     message: str  # HTML
     refused: tuple[tuple[str, str], ...] = ()
     project_id: int | None = None  # made or chosen by the action
+    done: bool = True
 
 
 def create_project(enter: EnterServer, name: str) -> Outcome:
@@ -86,6 +88,17 @@ def import_labels(enter: Enter, upload: str | None, progress: OnProgress, lenien
     return _reported(work)
 
 
+def preview_labels(enter: Enter, upload: str | None) -> str:
+    """How a CSV or COCO file is read and what an import would do, as HTML; nothing is stored."""
+    try:
+        here = enter()
+        if not upload:
+            raise BadInput("Choose a CSV or COCO JSON file first.")
+        return label_preview.shown(here.actions.preview_labels(here.project_id, Path(upload)))
+    except AnnotatorError as error:
+        return words.trouble(error)
+
+
 def open_demo(enter: EnterServer, folder: Path, progress: OnProgress) -> Outcome:
     """Draw the demo set in `folder` and make its project, or open it when it is there already."""
     from annotator.demo import create_demo_project  # it draws; nothing else on the page needs it
@@ -114,7 +127,7 @@ def _reported(work: Callable[[], ImportReport]) -> Outcome:
     try:
         report = work()
     except AnnotatorError as error:
-        return Outcome(words.trouble(error))
+        return Outcome(words.trouble(error), done=False)
     rows = tuple((item.name, item.reason) for item in report.refused)
     return Outcome(words.import_report(report), rows)
 
@@ -138,6 +151,7 @@ class ImportTab:
             self._build_projects()
             self.rights = gr.HTML(elem_id="import-rights")
             self._build_sources()
+            self.preview = gr.HTML(elem_id="labels-preview")
             self.report = gr.HTML(elem_id="import-report")
             self.refused = gr.Dataframe(
                 headers=REFUSED_HEADERS,
@@ -156,6 +170,7 @@ class ImportTab:
             self.folder,
             self.folder_button,
             self.uploads_button,
+            self.preview_button,
             self.labels_button,
         ]
         tab.select(self.project.refreshed, [self.project.wanted], [project], js=READ_JS, queue=False).then(
@@ -207,7 +222,9 @@ class ImportTab:
                     label="Leave bad rows out and list them",
                     info="Otherwise one bad row stops the import and nothing is stored.",
                 )
-                self.labels_button = gr.Button("Import labels", variant="primary")
+                with gr.Row():
+                    self.preview_button = gr.Button("Preview")
+                    self.labels_button = gr.Button("Import labels", variant="primary")
 
     def _wire(self) -> None:
         shown = [self.report, self.refused, self.project.dropdown]
@@ -219,7 +236,11 @@ class ImportTab:
         self.folder_button.click(self.on_folder, [project, self.folder], shown)
         self.folder.submit(self.on_folder, [project, self.folder], shown)
         self.uploads_button.click(self.on_uploads, [project, self.uploads], shown)
-        self.labels_button.click(self.on_labels, [project, self.labels, self.lenient], shown)
+        self.labels.upload(self.on_preview, [project, self.labels], [self.preview])
+        self.preview_button.click(self.on_preview, [project, self.labels], [self.preview])
+        for changed in (self.labels.clear, project.change):
+            changed(None, None, [self.preview], js=EMPTY_JS, queue=False)
+        self.labels_button.click(self.on_labels, [project, self.labels, self.lenient], [*shown, self.preview])
 
     def on_show(self, request: gr.Request, project_id: int | None) -> tuple[object, ...]:
         """What the sender may do in the chosen project, and why not the rest."""
@@ -235,6 +256,7 @@ class ImportTab:
             gr.Textbox(visible=is_admin),
             gr.Button(visible=is_admin, interactive=not pictures),
             gr.Button(interactive=not pictures),
+            gr.Button(interactive=not labels),
             gr.Button(interactive=not labels),
         )
 
@@ -279,6 +301,10 @@ class ImportTab:
         enter = partial(self._door.enter, request, Act.IMPORT_PICTURES, project_id)
         return self._show(request, import_uploads(enter, uploads, on_progress(progress)))
 
+    def on_preview(self, request: gr.Request, project_id: int | None, upload: str | None) -> str:
+        """A label file that was brought, or the button *Preview*."""
+        return preview_labels(partial(self._door.enter, request, Act.IMPORT_LABELS, project_id), upload)
+
     def on_labels(
         self,
         request: gr.Request,
@@ -289,7 +315,8 @@ class ImportTab:
     ) -> tuple[object, ...]:
         """The button *Import labels*."""
         enter = partial(self._door.enter, request, Act.IMPORT_LABELS, project_id)
-        return self._show(request, import_labels(enter, upload, on_progress(progress), lenient))
+        outcome = import_labels(enter, upload, on_progress(progress), lenient)
+        return (*self._show(request, outcome), "" if outcome.done else gr.skip())
 
     def _show(self, request: gr.Request, outcome: Outcome) -> tuple[object, ...]:
         table = gr.Dataframe(value=[list(row) for row in outcome.refused], visible=bool(outcome.refused))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from annotator.errors import AnnotatorError, Gone, ReadOnly, StoreError, is_full, no_room
 from annotator.health import room
+from annotator.keeping import purge
 from annotator.records import Job, JobStatus
 from annotator.settings import Settings
 from annotator.store import Store, jobs, projects, workers
@@ -30,6 +31,7 @@ MAX_ATTEMPTS = len(PAUSES_MS) + 1
 IDLE_S = 0.5
 REFUSED_S = 5.0
 TIDY_S = 60.0  # between two looks for generations that are too many
+PURGE_S = 60.0  # between two looks for projects that are being removed
 WORK = {"retrain": "this training", "features": "reading these pictures"}
 
 
@@ -55,7 +57,7 @@ class Worker:
         self._tasks = Tasks(store, settings)
         self._keeper = Keeper(store, settings)
         self._names = Names(store, settings)
-        self._tidied = float("-inf")
+        self._tidied = self._purged = float("-inf")
         self._signs = Signs(settings.stall_minutes * 60)
         self._beat = beat
         self._doing = "idle"
@@ -88,11 +90,11 @@ class Worker:
         self._triggers.fire()
         self._doing = "waits for room on the disk" if room(self._settings).low else "idle"
         if self._doing != "idle":
-            return False
+            return self._purge()  # which makes room
         lease_ms = int(self._settings.lease_s * 1000)
         job = self._store.write(lambda c: jobs.claim(c, owner=self.owner, lease_ms=lease_ms, now=now_ms()))
         if job is None:
-            return self._names.refresh()
+            return self._purge() or self._names.refresh()
         self._do(job)
         return True
 
@@ -105,10 +107,16 @@ class Worker:
         for project in known:
             self._keeper.prune(project.id, now_ms())
 
+    def _purge(self) -> bool:
+        """Go on with removals of projects; True when something was removed."""
+        if time.monotonic() - self._purged < PURGE_S:
+            return False
+        self._purged = time.monotonic()
+        return bool(purge.due(self._store, self._settings, lambda *_: self._signs.leave()))
+
     def _do(self, job: Job) -> None:
         if job.attempts > MAX_ATTEMPTS:
-            reason = f"The worker died {MAX_ATTEMPTS} times doing this; it is not tried again by itself."
-            self._finish(job, JobStatus.FAILED, reason, job.wanted_seq)
+            self._finish(job, JobStatus.FAILED, jobs.died(MAX_ATTEMPTS), job.wanted_seq)
             return
         lease = Lease(
             self._store,

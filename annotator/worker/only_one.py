@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from annotator.errors import StoreError
+from annotator.processes import born
 
 log = logging.getLogger(__name__)
 
@@ -83,18 +84,6 @@ def _orphaned(holder: dict[str, Any]) -> bool:
     if not isinstance(pid, int) or not isinstance(server, int) or born(pid) != holder.get("born"):
         return False
     return _status(pid).get("PPid") != str(server)
-
-
-def born(pid: int) -> str:
-    """When a process started, in ticks since the machine did; empty when there is none or no /proc.
-
-    A process id alone may belong to somebody else by now.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
 
 
 def _status(pid: int) -> dict[str, str]:

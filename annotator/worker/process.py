@@ -7,6 +7,9 @@ import os
 import signal
 import threading
 
+from annotator import processes
+from annotator.keeping import purge
+from annotator.records import JobStatus
 from annotator.settings import Settings
 from annotator.store import LONG_PATIENCE_S, Store, jobs
 from annotator.store.clock import now_ms
@@ -17,7 +20,6 @@ from annotator.worker.signs import SERVER_PID, Beat
 
 log = logging.getLogger(__name__)
 
-NICENESS = 10
 ORPHAN_GRACE_S = 5.0
 
 
@@ -27,8 +29,6 @@ def run_worker(settings: Settings, *, with_parent: bool) -> None:
     StoreError when the data folder has a worker already.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     shutdown, beat = threading.Event(), Beat()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: shutdown.set())
@@ -39,6 +39,7 @@ def run_worker(settings: Settings, *, with_parent: bool) -> None:
         if not alone:
             return
         store = Store.open(settings, patience_s=LONG_PATIENCE_S)
+        processes.stand_back()  # not the store's thread: who holds the database must not be kept waiting
         try:
             take_over(store)
             log.info("worker %s is ready", os.getpid())
@@ -56,11 +57,13 @@ def server_pid() -> int:
 def take_over(store: Store) -> None:
     """Clear up after a worker that was killed; only for the one that holds the data folder.
 
-    Its jobs rest for a while before the next attempt, its half-written files go.
+    Its jobs rest for a while before the next attempt or, after the last one, have failed; its half-written
+    files go.
     """
     for job in store.write(lambda c: jobs.rest_after_crash(c, pauses_ms=PAUSES_MS, now=now_ms())):
-        log.warning("job %s: %s", job.id, job.stage)
+        log.warning("job %s: %s", job.id, job.message if job.status is JobStatus.FAILED else job.stage)
     sweep(store)
+    purge.sweep(store)
 
 
 def _watch_parent(parent: int, shutdown: threading.Event) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from annotator import snapshotting
-from annotator.errors import BadInput, NothingToLearn
+from annotator import missing, snapshotting
+from annotator.errors import BadInput, Conflict, NothingToLearn
 from annotator.failpoints import failpoint
 from annotator.records import Image, ImageState, Job
 from annotator.settings import Settings
 from annotator.snapshotting import Frozen
-from annotator.store import Store, images
+from annotator.store import Store, checks, images
 from annotator.worker import devices, warm
 from annotator.worker.lease import Lease
 from annotator.worker.memory import fit_in_memory
@@ -118,13 +118,29 @@ class Tasks:
                 should_stop=lease.should_stop,
             )
         by_key = {image.sha256: image for image in pictures}
-        for key, reason in report.refused:
-            picture = by_key[key]
+        refused = [(by_key[key], reason) for key, reason in report.refused]
+        self._mark(refused, len(pictures))
+        return report.done + report.skipped, len(refused)
+
+    def _mark(self, refused: list[tuple[Image, str]], total: int) -> None:
+        """Note which pictures have no features, because they are gone or cannot be decoded.
+
+        Conflict, and nothing is marked, when so many of `total` are gone that it looks like a missing disk; a
+        single one never does. When the disk is back, the next job goes on.
+        """
+        states: dict[ImageState, list[int]] = {}
+        for picture, reason in refused:
             log.warning("picture %s has no features: %s", picture.name, reason)
             there = (self._settings.data_dir / picture.canonical).exists()
-            state = ImageState.REFUSED if there else ImageState.MISSING
-            self._store.write(partial(images.set_state, image_id=picture.id, state=state))
-        return report.done + report.skipped, len(report.refused)
+            states.setdefault(ImageState.REFUSED if there else ImageState.MISSING, []).append(picture.id)
+        gone = len(states.get(ImageState.MISSING, ()))
+        if gone > 1 and missing.too_many(gone, total):
+            raise Conflict(
+                f"{missing.sentence(gone, total, 'the data folder')}; bring the disk back and train again, "
+                "or run `annotator scan --accept-missing` if they are really gone."
+            )
+        for state, ids in states.items():
+            self._store.write(partial(checks.set_states, image_ids=ids, state=state))
 
     def _cache_folder(self, backbone: Backbone) -> Path:
         return self._settings.data_dir / "features" / backbone.key

@@ -169,6 +169,17 @@ def test_a_worker_is_alive_while_its_beat_is_young(store: Store, actions: Action
     assert not found.alive and found.seen_ms_ago is not None and found.seen_ms_ago >= 11_000
 
 
+def test_a_dead_worker_is_not_alive_because_the_clock_was_set_back(
+    store: Store, actions: Actions, project: Project
+) -> None:
+    store.write(lambda c: workers.beat(c, "dead", doing="training", now=now_ms() + 3_600_000))
+    found = actions.status(project.id).worker
+    assert (found.alive, found.seen_ms_ago, found.doing) == (False, None, "")
+    store.write(lambda c: workers.beat(c, "young", doing="idle", now=now_ms()))
+    found = actions.status(project.id).worker
+    assert found.alive and found.doing == "idle"
+
+
 def test_status_shows_the_running_job_else_the_waiting_one_else_the_last(
     store: Store, actions: Actions, project: Project, cat: Category, pictures: list[Image], answer: Pen
 ) -> None:

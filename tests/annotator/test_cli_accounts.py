@@ -81,9 +81,31 @@ def test_the_terminal_makes_another_server_admin(run: Run, server: TestClient) -
     assert server.get("/api/users").status_code == 200
 
 
+def test_the_terminal_lists_and_withdraws_invitations(run: Run, server: TestClient) -> None:
+    assert run("user", "invitations") == (0, "There is no open invitation.\n")
+    first = link(run("user", "invite", "--project", "pets", "--role", "viewer")[1])
+    second = link(run("user", "invite", "--admin")[1])
+    run("user", "reset-password", "owner")
+    said = run("user", "invitations")[1]
+    lines = said.splitlines()
+    assert len(lines) == 3 and all("by owner  until 2" in line and "UTC" in line for line in lines)
+    assert {line.split("  ")[1] for line in lines} == {
+        "pets: viewer",
+        "server admin",
+        "new password of owner",
+    }
+    assert not any(secret.removeprefix("/invite/") in said for secret in (first, second))
+    name = next(line.split()[0] for line in lines if "pets: viewer" in line)
+    assert run("user", "withdraw", name[:8]) == (0, f"The invitation {name[:8]} is withdrawn.\n")
+    assert server.get(first).status_code == 404 and server.get(second).status_code == 200
+    assert run("user", "withdraw", name) == (1, f"annotator: There is no open invitation {name}.\n")
+    assert len(run("user", "invitations")[1].splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("withdraw", "12"), "at least the first 6 signs"),
         (("invite",), "Give --project with a role, or --admin"),
         (("invite", "--admin", "--project", "pets"), "Give --project with a role, or --admin"),
         (("invite", "--project", "none"), "There is no project 'none'"),

@@ -1,4 +1,4 @@
-"""One line per event, no terminal control, no secret (A-39)."""
+"""One line per event, no terminal control, no secret (A-39); as JSON: `test_logs_json.py`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from annotator.logs import HIDDEN, Tidy, tidy
+from tests.annotator.fresh_program import fresh_program
 
 SECRET = "Zx9-Very_Secret-0123456789abcdef"
 
@@ -100,9 +101,9 @@ def test_a_record_that_does_not_fit_its_values_is_still_written(
 def test_the_program_puts_it_on_its_one_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     from annotator import cli
 
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     monkeypatch.setattr(cli, "app", lambda: None)
     monkeypatch.setattr("os.umask", lambda mode: mode)
-    cli.main()
-    (made,) = logging.getLogger().handlers
-    assert any(isinstance(one, Tidy) for one in made.filters)
+    with fresh_program():
+        cli.main()
+        (made,) = logging.getLogger().handlers
+        assert any(isinstance(one, Tidy) for one in made.filters)

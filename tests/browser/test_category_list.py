@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from playwright.sync_api import Locator, expect
 
+from annotator.records import CellState, NewDecision
 from tests.browser.surface import Annotate, Watch
 from tests.browser.test_saving import block
 
@@ -40,6 +41,43 @@ def test_a_category_is_renamed_sorted_archived_and_brought_back(annotate: Annota
     annotate.press("Escape")
     assert (first, second) == ("umbrella", "bicycle")
     assert annotate.answers() == {"parasol": "positive"}
+
+
+def test_a_category_is_merged_after_a_look_at_what_that_does(annotate: Annotate, watch: Watch) -> None:
+    ids = annotate.site.category_ids(annotate.project_id)
+    image = annotate.image_id
+    others = [one for one in annotate.site.actions.deck(annotate.project_id).ids if one != image][:2]
+    cells = [(image, "bicycle", CellState.POSITIVE)]
+    for other in others:
+        cells += [(other, "bicycle", CellState.NEGATIVE), (other, "dog", CellState.POSITIVE)]
+    new = [
+        NewDecision(op_id=f"merged-{image}-{place}", image_id=key, category_id=ids[name], state=state)
+        for place, (key, name, state) in enumerate(cells)
+    ]
+    annotate.site.actions.decide(annotate.project_id, new)
+    box = opened(annotate)
+    box.get_by_role("button", name="Merge bicycle into another category").click()
+    panel = box.locator(".ann-merging")
+    expect(panel.get_by_role("heading")).to_have_text("Merge “bicycle”")
+    expect(panel.get_by_role("button", name="Merge")).to_be_disabled()
+    panel.get_by_label("Merge into").select_option("dog")
+    expect(panel.get_by_role("status")).to_contain_text('1 answer of "bicycle" would be taken over by "dog"')
+    expect(panel.get_by_label("Pictures that disagree").locator("li")).to_have_count(2)
+    expect(panel.locator("li").first).to_contain_text("no, stays yes")
+    expect(box.locator("input")).to_have_count(5)
+    panel.get_by_role("button", name="Merge").click()
+    expect(panel.get_by_role("status")).to_contain_text("is merged into")
+    expect(panel.get_by_role("button", name="Done")).to_be_focused()
+    expect(box.locator("input")).to_have_count(4)
+    panel.get_by_role("button", name="Done").click()
+    expect(panel).to_be_hidden()
+    box.get_by_role("button", name="Merge bicycle into another category").click()
+    panel.get_by_label("Merge into").select_option("dog")
+    expect(panel.get_by_role("status")).to_contain_text("already")
+    expect(panel.get_by_role("button", name="Merge")).to_be_disabled()
+    annotate.press("Escape")
+    annotate.site.actions.restore_category(annotate.project_id, ids["bicycle"])
+    assert annotate.answers(image) == {"dog": "positive", "bicycle": "positive"}
 
 
 def test_a_taken_name_is_refused_in_words_and_the_old_one_stays(annotate: Annotate, watch: Watch) -> None:

@@ -53,17 +53,17 @@ def test_a_refused_answer_tells_at_once_why_and_is_saved_when_there_is_room(
     order, image = annotate.names(), annotate.image_id
     line = annotate.page.locator("#health .health")
     expect(line).to_be_hidden()
-    write = Store.write
+    written = Store.written
 
     def full(*_: object, **__: object) -> None:
         raise DiskFull(FULL_TEXT)
 
     pretend(monkeypatch, 0)
-    monkeypatch.setattr(Store, "write", full)
+    monkeypatch.setattr(Store, "written", full)
     annotate.press("y")
     expect(line).to_contain_text("answers wait in your browser")
     expect(annotate.part("saved")).to_contain_text("1 not yet saved")
-    monkeypatch.setattr(Store, "write", write)
+    monkeypatch.setattr(Store, "written", written)
     pretend(monkeypatch, 50 * GIB)
     annotate.page.evaluate("window.dispatchEvent(new Event('online'))")  # tried again without waiting
     annotate.saved()

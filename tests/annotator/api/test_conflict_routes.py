@@ -227,6 +227,57 @@ def test_a_category_of_another_project_is_not_found(
     assert client.post(f"{other}/restore").status_code == 404
 
 
+def test_merging_is_looked_at_first_and_done_once(
+    client: TestClient, store: Store, project: Project, base: str, pictures: list[Image], cat: Category
+) -> None:
+    dog = client.post(f"{base}/categories", json={"name": "dog"}).json()["id"]
+    answers = ((0, cat.id, "positive"), (1, cat.id, "negative"), (1, dog, "positive"))
+    for place, (picture, key, state) in enumerate(answers):
+        one = decision(pictures[picture], cat, op_id=f"op-1000000{place}", state=state, category_id=key)
+        assert send(client, base, one).status_code == 200
+    path = f"{base}/categories/{cat.id}/merge"
+    preview = client.post(path, json={"into": dog, "preview": True})
+    assert preview.status_code == 200 and stored(store, project) == 3
+    told = preview.json()
+    assert (told["done"], told["taken"], told["same"], told["differ"]) == (False, 1, 0, 1)
+    assert told["differing"] == [
+        {"image_id": pictures[1].id, "name": "p1.jpg", "source": "negative", "target": "positive"}
+    ]
+    assert told["message"] == (
+        '1 answer of "cat" would be taken over by "dog". In 1 picture the two disagree, and "dog" stays '
+        "as it is."
+    )
+    done = client.post(path, json={"into": dog}).json()
+    assert (done["done"], done["taken"], stored(store, project)) == (True, 1, 4)
+    assert [one["id"] for one in client.get(f"{base}/categories/archived").json()] == [cat.id]
+    again = client.post(path, json={"into": dog}).json()
+    assert (again["nothing"], again["taken"], stored(store, project)) == (True, 0, 4)
+    with store.read() as c:
+        [deed] = [one for one in deeds.latest(c, 10) if one.action == "merge_categories"]
+    assert deed.detail == {
+        "category_id": cat.id, "name": "cat", "into": dog, "into_name": "dog",
+        "taken": 1, "same": 0, "differ": 1, "cleared": 0,
+    }  # fmt: skip
+    late = decision(pictures[2], cat, op_id="op-20000000", base_seq=0)
+    assert send(client, base, late).status_code == 200, "from a tab that was open"
+    assert client.post(f"{base}/categories/{cat.id}/restore").status_code == 200
+
+
+def test_what_cannot_be_merged_is_refused(
+    client: TestClient, actions: Actions, base: str, cat: Category
+) -> None:
+    path = f"{base}/categories/{cat.id}/merge"
+    other = actions.create_project("other")
+    foreign = actions.add_category(other.id, "cat").id
+    gone = client.post(f"{base}/categories", json={"name": "gone"}).json()["id"]
+    client.post(f"{base}/categories/{gone}/archive")
+    for into, status in ((cat.id, 422), (foreign, 404), (999_999, 404), (gone, 409), ("1", 422), (0, 422)):
+        assert client.post(path, json={"into": into}).status_code == status, into
+        assert client.post(path, json={"into": into, "preview": True}).status_code == status, into
+    assert client.post(path, json={"into": gone, "force": True}).status_code == 422
+    assert [one["id"] for one in client.get(f"{base}/categories").json()] == [cat.id]
+
+
 # ---- pictures and projects that go away
 
 

@@ -98,6 +98,16 @@ ORACLE = (
     Row("token", "revoke", "DELETE", "/api/me/tokens/999999", "account", 404, words="no token"),
     Row("user", "list", "GET", "/api/users", "server admin"),
     Row("user", "invite", "POST", "/api/users/invitations", "server admin", 201),
+    Row("invitation", "list all", "GET", "/api/users/invitations", "server admin"),
+    Row(
+        "invitation",
+        "withdraw any",
+        "DELETE",
+        "/api/users/invitations/999999",
+        "server admin",
+        404,
+        words="no open invitation",
+    ),
     Row("user", "disable", "POST", "/api/users/999999/disable", "server admin", 404, words="no user"),
     Row("user", "enable", "POST", "/api/users/{spare}/enable", "server admin"),
     Row("user", "reset", "POST", "/api/users/{spare}/reset", "server admin", 201),
@@ -106,10 +116,22 @@ ORACLE = (
     Row("project", "create", "POST", "/api/projects", "server admin", 201, {"name": "{fresh}"}),
     Row("project", "archive", "POST", P + "/archive", "admin", 422, {"name": "not its name"}),
     Row("project", "restore", "POST", P + "/restore", "admin", put_away=True),
+    Row("project", "purge", "POST", P + "/purge", "server admin", 422, {"name": "not its name"}),
     Row("member", "list", "GET", P + "/members", "viewer", put_away=True),
     Row("member", "assign", "PUT", P + "/members/{spare}", "admin", 200, {"role": "viewer"}, put_away=True),
     Row("member", "remove", "DELETE", P + "/members/999999", "admin", 404, put_away=True, words="no user"),
     Row("member", "invite", "POST", P + "/invitations", "admin", 201, {"role": "viewer"}),
+    Row("invitation", "list", "GET", P + "/invitations", "admin", put_away=True),
+    Row(
+        "invitation",
+        "withdraw",
+        "DELETE",
+        P + "/invitations/999999",
+        "admin",
+        404,
+        put_away=True,
+        words="no open invitation",
+    ),
     Row("category", "list", "GET", P + "/categories", "viewer"),
     Row("category", "list archived", "GET", P + "/categories/archived", "viewer"),
     Row("category", "create", "POST", P + "/categories", "annotator", 200, {"name": "{fresh}"}),
@@ -117,6 +139,16 @@ ORACLE = (
     Row("category", "rename", "PATCH", P + "/categories/{category}", "reviewer", 200, {"name": "{fresh}"}),
     Row("category", "archive", "POST", P + "/categories/999999/archive", "admin", 404, words="no category"),
     Row("category", "restore", "POST", P + "/categories/{category}/restore", "admin"),
+    Row(
+        "category",
+        "merge",
+        "POST",
+        P + "/categories/999999/merge",
+        "admin",
+        404,
+        {"into": 1},
+        words="no category",
+    ),
     Row("question", "list", "GET", P + "/deck", "viewer"),
     Row("question", "list one category", "GET", P + "/grid?category={category}", "viewer"),
     Row("image", "read", "GET", P + "/images/{image}", "viewer"),
@@ -140,8 +172,11 @@ ORACLE = (
         },
     ),
     Row("label", "import", "POST", P + "/labels", "reviewer", 422, {FILE: ("labels.exe", b"MZ")}),
-    Row("label", "export", "GET", P + "/export/coco", "reviewer"),
-    Row("label", "export a table", "GET", P + "/export/csv", "reviewer"),
+    Row(
+        "label", "preview", "POST", P + "/labels?preview=true", "reviewer", 422, {FILE: ("labels.exe", b"MZ")}
+    ),
+    Row("label", "export", "GET", P + "/export/coco", "reviewer", put_away=True),
+    Row("label", "export a table", "GET", P + "/export/csv", "reviewer", put_away=True),
     Row("job", "status", "GET", P + "/status", "viewer"),
     Row("job", "retrain", "POST", P + "/retrain", "admin"),
     Row("job", "cancel", "POST", P + "/cancel", "admin"),
@@ -223,7 +258,9 @@ def expected(row: Row, actor: str, thing: str) -> Wanted:
     if row.least == "account":
         return Wanted(403 if actor == "annotator's token" and row.action in BY_HAND else row.done)
     if row.least == "server admin":
-        return Wanted(row.done if actor == "server admin" else 403)
+        if actor != "server admin":
+            return Wanted(403)
+        return Wanted(404 if "{project}" in row.path and thing == "missing" else row.done)
     where = "foreign" if thing == "mixed" and "{project}" not in row.path else thing
     role = role_in(actor, where)
     if role is None:
@@ -352,6 +389,7 @@ def as_template(path: str) -> str:
         "/export/coco": "/export/{kind}",
         "/export/csv": "/export/{kind}",
         "/tokens/999999": "/tokens/{token_id}",
+        "/invitations/999999": "/invitations/{invitation}",
         "/generations/999999": "/generations/{generation_id}",
         "/categories/999999": "/categories/{category_id}",
         "/users/999999": "/users/{user_id}",

@@ -25,6 +25,7 @@ from annotator.decoding.limits import Limits
 from annotator.decoding.pixels import probe_and_normalise
 from annotator.decoding.pool import Decoders
 from annotator.errors import BadFile, StoreError, TypeNotAccepted
+from annotator.processes import NICENESS
 from tests.annotator.decoding import samples
 from tests.annotator.decoding.samples import chunk, png, quarters, save
 from tests.conftest import picture_bytes
@@ -202,6 +203,13 @@ def test_a_process_that_hangs_is_ended(strict: Callable[..., Decoders]) -> None:
     made._limits = Limits()
     assert made.decode(picture_bytes(), "good", LIMIT).width == 40
     assert hung not in children_of(os.getpid())
+
+
+def test_a_decoding_process_stands_back_behind_the_server(strict: Callable[..., Decoders]) -> None:
+    made = strict()
+    made.decode(picture_bytes(), "good", LIMIT)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, newest_child(made)) == max(own, NICENESS)
 
 
 def newest_child(made: Decoders) -> int:

@@ -12,14 +12,18 @@ from typing import Any
 
 import pytest
 
+from annotator.actions import Actions
 from annotator.errors import Conflict, DiskFull, StoreError
 from annotator.keeping import places
 from annotator.keeping import restore as restoring
 from annotator.keeping.backup import back_up
 from annotator.keeping.restore import restore, verify
+from annotator.records import GenerationStatus
 from annotator.settings import Settings
-from annotator.store import Store, checks
+from annotator.store import Store, checks, generations
 from annotator.store.clock import now_ms
+from annotator.ui.generations import choices
+from tests.annotator.generation_builder import build
 from tests.annotator.keeping.world import World, content, files
 from tests.db.released import make
 
@@ -60,6 +64,26 @@ def test_a_backup_without_pictures_brings_back_every_answer(world: World, tmp_pa
     restore(made.target, tmp_path / "again")
     assert content(tmp_path / "again")["rows"] == before["rows"]
     assert files(tmp_path / "again", roots=("originals", "canonical", "thumbnails")) == {}
+
+
+def test_generations_whose_files_are_not_in_the_backup_are_not_offered_after_a_restore(
+    world: World, tmp_path: Path
+) -> None:
+    build(world.store, world.project)  # so the first one is kept, and not in the backup
+    with world.store.read() as c:
+        newest, first = generations.history(c, world.project.id)
+    assert (first.status, newest.status) == (GenerationStatus.RETIRED, GenerationStatus.CURRENT)
+    restore(back_up(world.data_dir, tmp_path / "b").target, tmp_path / "again")
+    settings = Settings(data_dir=tmp_path / "again", backbone="tiny")
+    store = Store.open(settings)
+    known = Actions(store, settings).generations(world.project.id)
+    assert [one.status for one in known] == [GenerationStatus.CURRENT, GenerationStatus.REMOVED]
+    assert choices(known) == ()
+    with pytest.raises(Conflict, match="were removed"):
+        Actions(store, settings).roll_back(world.project.id, first.id)
+    store.close()
+    with world.store.read() as c:
+        assert generations.get(c, first.id).status is GenerationStatus.RETIRED, "only the restored one"
 
 
 def test_everybody_has_to_sign_in_again(world: World, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import Connection
 
 from annotator.records import CellState, NewDecision, Source
-from annotator.store import Store, categories, decisions, history, images, projects, users
+from annotator.store import Store, categories, checks, decisions, history, images, merging, projects, users
 from annotator.store.registers import CellsMoved
 from tests.conftest import new_image
 
@@ -280,6 +280,33 @@ class Conflicts(RuleBasedStateMachine):
         self.world.store.write(lambda c: decisions.record(c, self.project_id, [decision], user_id=1, now=0))
         self.log.append(sent)
 
+    # ---- categories that are merged under the open pages
+
+    @rule(back=st.booleans())
+    def one_category_takes_the_other_over(self, back: bool) -> None:
+        """The merged answers are those of one more person, who has seen that the cells are unknown."""
+        columns = sorted({column for _, column in self.cells}, reverse=back)
+        source, target = columns
+        with self.world.store.read() as c:
+            labels = decisions.labels_of(c, [image for image, _ in self.cells])
+        for image in sorted({image for image, _ in self.cells}):
+            op, state = self.last((image, source))
+            if state is UNKNOWN or self.last((image, target))[1] is not UNKNOWN:
+                continue
+            name = f"merge/{source}/{target}/{image}/{labels[image][source].seq}"
+            if name in self.all:
+                continue  # taken over before, and cleared since
+            assert op is not None
+            decision = NewDecision(op_id=name, image_id=image, category_id=target, state=state)
+            self.all[name] = Sent(decision, Shown(None, 0, UNKNOWN))
+            self.log.append(self.all[name])
+
+        def work(c: Connection) -> None:
+            merging.merge(c, self.project_id, source, target, user_id=1, now=len(self.log))
+            categories.restore(c, source)
+
+        self.world.store.write(work)
+
     # ---- what always holds
 
     def head(self) -> int:
@@ -296,6 +323,7 @@ class Conflicts(RuleBasedStateMachine):
                 for line in history.of_image(c, image, limit=999)
             ]
             counts = {count.category_id: count for count in decisions.counts(c, self.project_id)}
+            assert (checks.wrong_labels(c), checks.wrong_counts(c)) == (0, 0)
         held = {(image, key): one.state for image, found in labels.items() for key, one in found.items()}
         values = {cell: self.last(cell)[1] for cell in self.cells}
         assert held == {cell: state for cell, state in values.items() if state is not UNKNOWN}

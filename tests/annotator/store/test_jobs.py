@@ -173,7 +173,7 @@ def test_a_job_rests_longer_after_every_crash_and_a_queued_one_does_not_overtake
     first = request(store, project)[0]
     assert claim(store, "one", now=0) is not None
     now = 0
-    for attempt, pause in ((1, 60), (2, 300), (3, 1800), (4, 1800)):
+    for attempt, pause in ((1, 60), (2, 300), (3, 1800)):
         (rests,) = crash(store, now)
         assert (rests.id, rests.owner, rests.lease_until) == (first.id, None, now + pause)
         assert rests.stage == f"the worker died; attempt {attempt + 1} follows"
@@ -182,6 +182,25 @@ def test_a_job_rests_longer_after_every_crash_and_a_queued_one_does_not_overtake
         now += pause + 1
         again = claim(store, "two", now=now)
         assert again is not None and (again.id, again.attempts) == (first.id, attempt + 1)
+
+
+def test_a_job_has_failed_at_once_when_its_last_attempt_has_killed_the_worker(
+    store: Store, project: Project
+) -> None:
+    first = request(store, project)[0]
+    now = 0
+    for _ in PAUSES:
+        assert claim(store, "one", now=now) is not None
+        crash(store, now)
+        now += max(PAUSES) + 1
+    assert claim(store, "one", now=now) is not None
+    (ended,) = crash(store, now)
+    assert (ended.id, ended.status, ended.finished_at) == (first.id, JobStatus.FAILED, now)
+    assert ended.message == "The worker died 4 times doing this; it is not tried again by itself."
+    assert "follows" not in ended.stage and ended.reached_seq == first.wanted_seq
+    assert claim(store, "two", now=now + 10**9) is None, "nobody takes it up again"
+    another, created = request(store, project)
+    assert created and another.id != first.id, "a person can ask for a new one"
 
 
 def test_a_resting_job_is_not_put_to_rest_again_by_the_next_start(store: Store, project: Project) -> None:

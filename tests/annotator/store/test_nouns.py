@@ -264,9 +264,18 @@ def test_sessions_end_by_time_and_by_signing_out(store: Store, user_id: int) -> 
 
 def test_the_latest_worker_is_the_one_seen_last(store: Store) -> None:
     with store.read() as c:
-        assert workers.latest(c) is None
+        assert workers.latest(c, now=0) is None
     store.write(lambda c: workers.beat(c, "a", doing="idle", now=1))
     store.write(lambda c: workers.beat(c, "b", doing="training", now=2))
     store.write(lambda c: workers.beat(c, "a", doing="features", now=3))
     with store.read() as c:
-        assert workers.latest(c) == ("a", 3, "features")
+        assert workers.latest(c, now=3) == ("a", 3, "features")
+
+
+def test_a_sign_of_life_from_the_future_hides_no_worker_of_now(store: Store) -> None:
+    store.write(lambda c: workers.beat(c, "dead", doing="training", now=10**9))
+    store.write(lambda c: workers.beat(c, "alive", doing="idle", now=5_000))
+    with store.read() as c:
+        assert workers.latest(c, now=6_000) == ("alive", 5_000, "idle")
+        assert workers.latest(c, now=5_000 - workers.AHEAD_MS) == ("alive", 5_000, "idle")
+        assert workers.latest(c, now=10**9) == ("dead", 10**9, "training"), "the clock was right after all"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection
 
-from annotator.store import categories
+from annotator.store import categories, merging
 from tests.annotator.generation_builder import build, decide
 from tests.annotator.suggesting.conftest import World
 
@@ -44,3 +44,20 @@ def test_what_was_answered_while_a_category_was_archived_counts_after_it_is_back
     assert 0 not in labelled.probabilities(15)  # decided by now, so nothing is suggested
     suggestion = next(s for s in labelled.ask(16).suggestions if s.category_id == category)
     assert suggestion.known == 11
+
+
+def test_a_generation_from_before_a_merge_serves_the_category_that_took_over(labelled: World) -> None:
+    build(labelled.store, labelled.project)
+    before = labelled.probabilities(15)
+    source, target = (labelled.categories[place].id for place in (0, 1))
+    decide(labelled.store, labelled.project, [labelled.cell(12, 0, 1)])
+
+    def work(c: Connection) -> int:
+        return merging.merge(c, labelled.project.id, source, target, user_id=1, now=9).taken
+
+    assert labelled.store.write(work) == 1
+    after = labelled.probabilities(15)
+    assert 0 not in after and after.keys() == before.keys() - {0}, "the source is no longer asked"
+    assert 1 not in labelled.probabilities(12), "what was taken over is decided"
+    suggestion = next(s for s in labelled.ask(15).suggestions if s.category_id == target)
+    assert suggestion.known == 11, "and speaks for similar pictures at once"

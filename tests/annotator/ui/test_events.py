@@ -47,6 +47,7 @@ ORACLE = {
     "ImportTab.on_demo": Row("server admin", "is open"),
     "ImportTab.on_folder": Row("server admin", "not a JPEG", in_project=True),
     "ImportTab.on_uploads": Row("admin", "not a JPEG"),
+    "ImportTab.on_preview": Row("reviewer", "nothing is stored yet"),
     "ImportTab.on_labels": Row("reviewer", "Cells answered"),
     "LearnTab.on_show": Row("viewer", "Suggestions"),
     "LearnTab.on_tick": Row("viewer", "Suggestions"),
@@ -298,13 +299,13 @@ def test_import_buttons_that_would_refuse_are_off_with_the_reason(
     hall: Hall, actor: str, make: bool, pictures: bool, labels: bool
 ) -> None:
     event = one(hall, "ImportTab.on_show")
-    said, name, create, demo, folder, *imports, from_labels = event.fn(  # type: ignore[misc]
+    said, name, create, demo, folder, *imports, look, from_labels = event.fn(  # type: ignore[misc]
         sent_by(hall.ids[actor]), hall.project("home")
     )
     assert [name.visible, create.visible, demo.visible, folder.visible] == [make] * 4
     assert imports[0].visible == make  # a folder of the machine is for who may see everything on it
     assert [button.interactive for button in imports] == [pictures] * 2
-    assert from_labels.interactive == labels
+    assert look.interactive == from_labels.interactive == labels
     assert (said == "") == (pictures and labels)
     if actor == "reviewer":
         assert said == "<p>Importing pictures needs the role “admin” in this project.</p>"

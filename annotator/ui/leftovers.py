@@ -1,0 +1,45 @@
+"""Files of uploads that ended half-way: the page toolkit opens one per part and forgets them on an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from anyio import CancelScope, to_thread
+
+_UNFINISHED = re.compile(r"tmp[a-z0-9_]{8}")  # as `tempfile` names them; finished ones lie in folders
+
+
+class Leftovers:
+    """Takes them away when no upload is under way: until then nobody can tell whose they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._under_way = 0
+
+    @asynccontextmanager
+    async def taken_away(self) -> AsyncIterator[None]:
+        """Around one upload, its background work included."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if self._under_way == 0:
+                # Listed before anybody else has a turn, so that no file of the next upload is among them.
+                found = self._unfinished()
+                with CancelScope(shield=True):  # also when whoever sent it hung up
+                    await to_thread.run_sync(_remove, found)
+
+    def _unfinished(self) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return [path for path in self._folder.iterdir() if _UNFINISHED.fullmatch(path.name)]
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        if path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
