@@ -28,11 +28,13 @@ HIDDEN = "[hidden]"
 LONGEST = 4000  # signs of a message in JSON: collectors cut longer lines, and half an object is none
 LONGEST_TRACE = 8000
 _SECRETS = (
-    re.compile(r"(annotator_session=)[^;\s\"',]+"),
+    re.compile(r"(annotator_session=\"?)[^;\s\"',]+"),
     re.compile(r"()\bannotator_[A-Za-z0-9_-]{20,}"),
     re.compile(r"(\bbearer\s+)[^\s\"',]+", re.IGNORECASE),
     re.compile(r"(/invite/)[^\s/?\"']+"),
-    re.compile(r"(\b(?:password|secret|token|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;]+", re.IGNORECASE),
+    re.compile(
+        r"((?<![^\W_])(?:password|secret|token|api[_-]?key)[\"']?\s*[=:]\s*[\"']?)[^\s&\"',;]+", re.IGNORECASE
+    ),
 )
 _INDENT = "    | "  # no line of a traceback can pass for an event of its own
 

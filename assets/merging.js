@@ -51,22 +51,26 @@ class Merging {
 
   /** What merging into the chosen category would do. */
   look() {
+    const { source } = this;
     const into = Number(this.into.value);
     this.yes.disabled = true;
     if (!into) return this.show("Choose the category that takes the answers over.");
     return this.door.attempt(async () => {
-      const found = await this.door.api().mergeCategory(this.source.id, into, true);
-      if (Number(this.into.value) !== into) return; // another one was chosen meanwhile
+      const found = await this.door.api().mergeCategory(source.id, into, true);
+      if (this.source !== source || Number(this.into.value) !== into) return; // another was chosen meanwhile
       this.show(found.message, found);
       this.yes.disabled = found.nothing;
     });
   }
 
   merge() {
+    const { source } = this;
     const into = Number(this.into.value);
-    this.yes.disabled = true;
+    this.yes.disabled = this.no.disabled = true; // what is on its way cannot be called back
     return this.door.attempt(async () => {
-      const found = await this.door.api().mergeCategory(this.source.id, into, false);
+      const asked = this.door.api().mergeCategory(source.id, into, false);
+      const found = await asked.finally(() => (this.no.disabled = false));
+      if (this.source !== source) return;
       this.show(found.message, found);
       this.into.parentElement.hidden = true;
       this.yes.hidden = true;

@@ -77,10 +77,7 @@ def make_engine(path: Path, *, module: ModuleType | None = None) -> Engine:
         mode = options.get("begin_mode", "DEFERRED")
         if mode is None:
             return
-        wait_ms = options.get("busy_timeout_ms", BUSY_TIMEOUT_MS)
-        if connection.info.get("busy_timeout_ms") != wait_ms:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
-            connection.info["busy_timeout_ms"] = wait_ms
+        wait_at_most(connection, options.get("busy_timeout_ms", BUSY_TIMEOUT_MS))
         if mode == "DEFERRED":  # takes no lock, so it cannot fail; a statement of ours costs ten times more
             driver: Any = connection.connection.dbapi_connection
             driver.execute("BEGIN")
@@ -98,6 +95,16 @@ def writing(engine: Engine, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine
 def outside_transactions(engine: Engine) -> Engine:
     """The same engine whose statements run each by itself, for what SQLite refuses inside a transaction."""
     return engine.execution_options(begin_mode=None)
+
+
+def wait_at_most(connection: Connection, wait_ms: int) -> None:
+    """Let a connection wait so long for the locks of others; the only place where that is changed.
+
+    It is kept with the driver's connection, which goes back to the pool: whoever gets it next is asked anew.
+    """
+    if connection.info.get("busy_timeout_ms") != wait_ms:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={wait_ms}")
+        connection.info["busy_timeout_ms"] = wait_ms
 
 
 def facts(engine: Engine) -> Facts:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+UNREAD = "the file cannot be read"  # how the reason begins when nothing is known about the picture in it
 UNREADABLE = (
     OSError,
     ValueError,
@@ -45,7 +46,7 @@ def read_picture(path: Path, *, size: int) -> Image.Image:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"the file cannot be read ({error.strerror or error})") from error
+        raise ValueError(f"{UNREAD} ({error.strerror or error})") from error
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as opened:
             # Large JPEGs decode at a fraction; twice the wanted size leaves the resize something to average.

@@ -92,7 +92,9 @@ class Body:
             message = await self._piece()
             if message["type"] != "http.request":
                 return message
-            self._parts = self._parts or Parts(rules.header(self._headers or (), b"content-type") or "")
+            if self._parts is None:
+                content_type = rules.header(self._headers or (), b"content-type") or ""
+                self._parts = Parts(content_type, files_only=self._rule.files_only)
             self._cut.extend(self._parts.feed(message.get("body", b"")))
             if self._complete and self._count:
                 self._parts.finish()

@@ -29,6 +29,11 @@ from annotator.settings import LOOPBACK, Settings
 
 _OURS = ("/api/", "/img/")
 PICTURES_AT_ONCE = 48  # for one person: eight browsers, each with the six connections browsers open
+EXPORTS_AT_ONCE = 4  # each takes a thread and a copy of the database while it is made
+_AT_ONCE = {
+    "/img/{image_id}": (PICTURES_AT_ONCE, "pictures"),
+    "/api/projects/{project_id}/export/{kind}": (EXPORTS_AT_ONCE, "exports"),
+}
 
 
 class Guard:
@@ -42,8 +47,8 @@ class Guard:
         self._gate = gate
         self._settings = settings
         self._hosts = rules.HostRule(settings.host, settings.allowed_hosts)
-        self._pictures: Counter[int] = Counter()  # being sent now, by person
-        self._watch = Watch(self._ended, self._roles)
+        self._given: Counter[tuple[int, str]] = Counter()  # pictures or exports on their way now, by person
+        self._watch = Watch(self._ended, self._roles, gone=self._gone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through to the application or answer it here."""
@@ -76,18 +81,19 @@ class Guard:
 
     @contextmanager
     def _turn(self, scope: Scope) -> Iterator[None]:
-        """Count a picture that is being sent; Unwanted when the person gets too many at once already."""
-        user_id = scope["state"].get("user_id")
-        if user_id is None or not scope["path"].startswith("/img/"):
+        """Count a picture or an export on its way; Unwanted when the person gets too many at once already."""
+        user_id, judged = scope["state"].get("user_id"), scope["state"]["judged"]
+        if user_id is None or judged.template not in _AT_ONCE:
             yield
             return
-        if self._pictures[user_id] >= PICTURES_AT_ONCE:
-            raise rules.too_many(PICTURES_AT_ONCE)
-        self._pictures[user_id] += 1
+        limit, what = _AT_ONCE[judged.template]
+        if self._given[user_id, what] >= limit:
+            raise rules.too_many(limit, what)
+        self._given[user_id, what] += 1
         try:
             yield
         finally:
-            self._pictures[user_id] -= 1
+            self._given[user_id, what] -= 1
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = scope["headers"]
@@ -165,6 +171,12 @@ class Guard:
     def _roles(self, user_id: int) -> Mapping[int, Role]:
         try:
             return self._gate.actions.accounts.me(user_id).roles
+        except AnnotatorError as error:
+            raise _unwanted(error) from None
+
+    def _gone(self, project_id: int) -> bool:
+        try:
+            return project_id not in {one.id for one in self._gate.actions.projects(archived=True)}
         except AnnotatorError as error:
             raise _unwanted(error) from None
 

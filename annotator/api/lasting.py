@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, move_on_after, to_thread
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from annotator.api.answer import Answer, refusal_of
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 EVERY_S = 2.0  # between two looks; a right that ended is noticed within this and the time of the look itself
 YOUNG_S = 1.0  # answers newer than this were judged a moment ago
+REFUSAL_S = 1.0  # for a refusal; who has not read the last answer on a connection cannot be written to
 _STREAM = "/gradio_api/queue/data"  # carries what events of the page give, of whatever project
 # Only these say that the right has ended; a store that cannot answer now is asked again at the next look.
 _ENDED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -46,7 +47,9 @@ class Lasting:
     def __init__(self, scope: Scope, answer: Answer, *, began: float, roles: Roles | None) -> None:
         self.scope = scope
         self.began = began
-        self.roles = roles  # of its reader when it began; None where the address itself says what is needed
+        self.roles = (
+            roles  # of its reader at the last look; None where the address itself says what is needed
+        )
         self.work = CancelScope()
         self.refused: Unwanted | None = None
         self._answer = answer
@@ -66,7 +69,8 @@ class Lasting:
             return
         self.refused = refused
         if not self._answer.started:
-            await self._answer.refuse(refusal_of(refused), None)
+            with move_on_after(REFUSAL_S):
+                await self._answer.refuse(refusal_of(refused), None)
         self.work.cancel()
         _log.warning("The answer was cut while it was given: %s", refused)
 
@@ -80,7 +84,8 @@ class Watch:
     """Looks at the answers under way, all with one timer, which runs only while there are any.
 
     `judge` says why the sender of a request may no longer have its answer, None while that is allowed;
-    `roles` gives the roles of a user, or raises Unwanted. Both are called in a thread.
+    `roles` gives the roles of a user; `gone` says of a project whether it is being removed for good, which
+    ends no stream: it has nothing to give any more. All are called in a thread and may raise Unwanted.
     """
 
     def __init__(
@@ -88,12 +93,14 @@ class Watch:
         judge: Judge,
         roles: Callable[[int], Roles],
         *,
+        gone: Callable[[int], bool] = lambda _: False,
         every_s: float = EVERY_S,
         young_s: float = YOUNG_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._judge = judge
         self._roles = roles
+        self._gone = gone
         self._every_s = every_s
         self._young_s = young_s
         self._clock = clock
@@ -141,17 +148,21 @@ class Watch:
         try:
             # a thread of its own: those for requests may all be busy with the very answers to be cut
             found = await to_thread.run_sync(self._judged, due, limiter=CapacityLimiter(1))
-            for one, refused in found:
-                if one in self._under_way:
-                    REQUEST_ID.set(one.scope["state"]["request_id"])
-                    await one.cut(refused)
+            # side by side: none waits for a client of another one
+            await asyncio.gather(*(self._cut(one, refused) for one, refused in found))
         finally:
             self._look = None
             self._wait()
 
+    async def _cut(self, one: Lasting, refused: Unwanted) -> None:
+        if one in self._under_way:
+            REQUEST_ID.set(one.scope["state"]["request_id"])
+            await one.cut(refused)
+
     def _judged(self, due: Sequence[Lasting]) -> list[tuple[Lasting, Unwanted]]:
         found = []
         for one in due:
+            REQUEST_ID.set(one.scope["state"]["request_id"])
             refused = self._judge(one.scope) or self._lowered(one)
             if refused is None:
                 continue
@@ -167,9 +178,11 @@ class Watch:
             return None
         try:
             now = self._roles(one.scope["state"]["user_id"])
+            gone = all(map(self._gone, one.roles.keys() - now.keys()))
         except Unwanted as refused:
             return refused
-        if all(project in now and now[project].reaches(role) for project, role in one.roles.items()):
+        if gone and all(now[project].reaches(role) for project, role in one.roles.items() if project in now):
+            one.roles = now  # what was given meanwhile ends the stream when it is taken away again
             return None
         return Unwanted(HTTPStatus.FORBIDDEN, "not_allowed", "Your role in a project has changed.")
 

@@ -30,13 +30,17 @@ class _At(Enum):
 
 
 class Parts:
-    """Follows one body. Raises Unwanted (400) as soon as it is not what a browser or a program would send."""
+    """Follows one body. Raises Unwanted (400) as soon as it is not what a browser or a program would send.
 
-    def __init__(self, content_type: str) -> None:
+    With `files_only` a part that is no file is not taken either.
+    """
+
+    def __init__(self, content_type: str, *, files_only: bool = False) -> None:
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
         if not 0 < len(boundary) <= 200:
             raise _bad("The body's Content-Type names no usable boundary.")
         self._mark = b"\r\n--" + boundary
+        self._files_only = files_only
         self._at = _At.START
         self._data = b"\r\n"  # seen and not decided on; the first boundary needs no line before it
         self._place = 0
@@ -102,7 +106,9 @@ class Parts:
         self._count += 1
         if self._count > MOST_PARTS:
             raise _bad(f"The body has more than {MOST_PARTS} parts.")
-        self._is_file = b"filename" in self._data[self._place : end].lower()
+        self._is_file = _names_a_file(self._data[self._place : end])
+        if self._files_only and not self._is_file:
+            raise _bad(f"Part {self._count} is no file.")
         self._at, self._text = _At.CONTENT, 0
         self._place = end + 2  # a boundary may follow on the empty line
         return True
@@ -118,6 +124,16 @@ class Parts:
             return False
         self._at, self._place = _At.BOUNDARY, found + len(self._mark)
         return True
+
+
+def _names_a_file(head: bytes) -> bool:
+    """As the parsers behind judge it: any other part is a text, and one of them keeps it in memory whole."""
+    disposition = b""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-disposition":
+            disposition = value.strip()
+    return b"filename" in parse_options_header(disposition)[1]
 
 
 def _bad(message: str) -> Unwanted:

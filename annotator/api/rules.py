@@ -111,10 +111,11 @@ def cross_site(method: str, headers: Headers) -> bool:
 
 @dataclass(frozen=True)
 class BodyRule:
-    """What a body sent to an address may be: one media type and a number of bytes."""
+    """What a body sent to an address may be: one media type and a number of bytes; `files_only`: no text."""
 
     media_type: str
     limit: int
+    files_only: bool = False
 
     @property
     def is_json(self) -> bool:
@@ -130,7 +131,8 @@ class BodyRule:
 def body_rule(path: str) -> BodyRule:
     """The rule for a path: uploads are multipart, routes and events JSON, the sign-in pages forms."""
     if _UPLOADS.fullmatch(path):
-        return BodyRule("multipart/form-data", UPLOAD_LIMIT)
+        # The page's own upload holds files alone; the toolkit falls over anything else.
+        return BodyRule("multipart/form-data", UPLOAD_LIMIT, files_only=path.startswith("/gradio_api/"))
     if path.startswith("/api/"):
         return BodyRule("application/json", JSON_LIMIT)
     if path.startswith("/gradio_api/"):
@@ -157,11 +159,9 @@ def too_large(rule: BodyRule) -> Unwanted:
     return Unwanted(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
 
 
-def too_many(limit: int) -> Unwanted:
-    """The refusal of one more picture than a person gets at once."""
-    message = (
-        f"{limit} pictures are being sent to you already; ask for this one again when some have arrived."
-    )
+def too_many(limit: int, what: str) -> Unwanted:
+    """The refusal of one more picture or export than a person gets at once."""
+    message = f"{limit} {what} are being sent to you already; ask for this one again when some have arrived."
     return Unwanted(HTTPStatus.TOO_MANY_REQUESTS, "too_many_at_once", message, retry_after=1)
 
 

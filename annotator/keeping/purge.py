@@ -109,7 +109,8 @@ def _finish(store: Store, project_id: int, on_progress: OnProgress, wait_s: floa
 def due(store: Store, settings: Settings, on_progress: OnProgress = silent) -> list[Purged]:
     """Finish removals that have begun, and begin those that are due where the settings ask for it.
 
-    For a worker that has nothing else to do. One that cannot go on now is left for the next time.
+    For a worker that has nothing else to do. One that cannot go on now is left for the next time; StoreError
+    of the first whose files or rows the disk refuses, after the others.
     """
     with store.read() as c:
         wanted = [one.id for one in purging.unfinished(c)]
@@ -117,7 +118,8 @@ def due(store: Store, settings: Settings, on_progress: OnProgress = silent) -> l
             late = purging.due(c, keep_ms=keep_ms(settings), now=now_ms())
         else:
             late = []
-    done = []
+    done: list[Purged] = []
+    refused: list[StoreError] = []
     for project in late:
         if _begun(store, settings, project):
             wanted.append(project.id)
@@ -126,6 +128,10 @@ def due(store: Store, settings: Settings, on_progress: OnProgress = silent) -> l
             done.append(finish(store, project_id, on_progress=on_progress, wait_s=0))
         except (Conflict, NotFound) as error:  # somebody else is at it, or has ended it
             _log.info("project %s is not removed now: %s", project_id, error)
+        except StoreError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
     return done
 
 
@@ -149,9 +155,10 @@ def _begun(store: Store, settings: Settings, project: Project) -> bool:
 
 def sweep(store: Store) -> None:
     """Remove lists of removals that have ended, of runs that were killed just then."""
+    found = list(store.data_dir.glob("purging-*.txt"))  # first: one that comes later is of a removal at work
     with store.read() as c:
         wanted = {_list_of(store.data_dir, one.id) for one in purging.unfinished(c)}
-    for path in store.data_dir.glob("purging-*.txt"):
+    for path in found:
         if path not in wanted:
             path.unlink(missing_ok=True)
 

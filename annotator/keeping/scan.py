@@ -16,7 +16,7 @@ from annotator import artifacts, missing
 from annotator.errors import Conflict
 from annotator.importing import shelf
 from annotator.records import Image, ImageState
-from annotator.store import LONG_PATIENCE_S, Store, checks
+from annotator.store import LONG_PATIENCE_S, Store, checks, images
 
 Progress = Callable[[int, int | None, str], None]
 
@@ -50,7 +50,20 @@ def look(store: Store, *, deep: bool, on_progress: Progress) -> Seen:
         if state is not image.state:
             seen.states.setdefault(state, []).append(image.id)
         on_progress(seen.total, total, image.name)
+    _leave_out_removed(store, seen)
     return seen
+
+
+def _leave_out_removed(store: Store, seen: Seen) -> None:
+    """Files of a project that was removed for good meanwhile are no sign of a missing disk."""
+    lacking = (seen.no_original, seen.no_canonical, seen.no_thumbnail, seen.changed)
+    wanted = {image.id for found in lacking for image in found}.union(*seen.states.values())
+    with store.read() as c:
+        there = images.there(c, sorted(wanted))
+    for found in lacking:
+        found[:] = [image for image in found if image.id in there]
+    states = {state: [key for key in ids if key in there] for state, ids in seen.states.items()}
+    seen.states = {state: ids for state, ids in states.items() if ids}
 
 
 def every_image(store: Store) -> Iterator[Image]:

@@ -35,7 +35,9 @@ class Store:
         self.data_dir = settings.data_dir
         self._engine = engine
         self.facts: Facts = assert_durable(engine)
-        self._writer = Writer(engine, settings.database, patience_s=patience_s)
+        self._writer = Writer(
+            engine, settings.database, wal=self.facts.journal == "wal", patience_s=patience_s
+        )
 
     @classmethod
     def open(cls, settings: Settings, *, patience_s: float = PATIENCE_S) -> Store:

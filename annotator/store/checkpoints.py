@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from annotator.errors import ReadOnly
 from annotator.store.faults import translate
-from db.engine import outside_transactions
+from db.engine import outside_transactions, wait_at_most
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Checkpoints:
         self._commits = 0
         try:
             with self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA busy_timeout=0")  # never wait for a reader
+                wait_at_most(connection, 0)  # never wait for a reader
                 busy, pages, copied = connection.exec_driver_sql(f"PRAGMA wal_checkpoint({mode})").one()
         except DBAPIError as error:
             found = translate(error, self._folder)

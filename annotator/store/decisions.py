@@ -189,6 +189,10 @@ def _check_values(decision: NewDecision) -> None:
         raise BadInput(f'The mode "{decision.mode[:40]}" must have 1 to 40 characters.')
     if decision.after is not None and decision.base_seq is None:
         raise BadInput(f'The answer "{decision.op_id}" says what it came after, but not its base_seq.')
+    for name in ("op_id", "mode", "undo_of", "after"):
+        given_text = getattr(decision, name)
+        if given_text is not None and not given_text.isprintable():  # half a character cannot be read again
+            raise BadInput(f"{name} {given_text!a} has signs that cannot be stored.")
     for name in ("shown_ms", "generation_id", "base_seq"):
         value = getattr(decision, name)
         if value is not None and not 0 <= value <= MAX_ID:

@@ -124,8 +124,9 @@ class Writer:
     on the writer's thread.
     """
 
-    def __init__(self, engine: Engine, database: Path, *, patience_s: float = PATIENCE_S) -> None:
-        wait_ms = HASTY_MS if patience_s <= PATIENCE_S else LOCK_WAIT_MS
+    def __init__(self, engine: Engine, database: Path, *, wal: bool, patience_s: float = PATIENCE_S) -> None:
+        # with a rollback journal COMMIT waits for those who read, and is not tried again
+        wait_ms = HASTY_MS if wal and patience_s <= PATIENCE_S else LOCK_WAIT_MS
         self._engine = writing(engine, busy_timeout_ms=wait_ms)
         self._folder = database.parent
         self._checkpoints = Checkpoints(engine, database)

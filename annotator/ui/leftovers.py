@@ -18,20 +18,26 @@ class Leftovers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._under_way = 0
+        self._begun = 0
 
     @asynccontextmanager
     async def taken_away(self) -> AsyncIterator[None]:
         """Around one upload, its background work included."""
         self._under_way += 1
+        self._begun += 1
         try:
             yield
         finally:
             self._under_way -= 1
             if self._under_way == 0:
-                # Listed before anybody else has a turn, so that no file of the next upload is among them.
-                found = self._unfinished()
                 with CancelScope(shield=True):  # also when whoever sent it hung up
-                    await to_thread.run_sync(_remove, found)
+                    await self._take_away(self._begun)
+
+    async def _take_away(self, begun: int) -> None:
+        """Look in a thread: a folder with a hundred thousand finished ones would hold everybody up."""
+        found = await to_thread.run_sync(self._unfinished)
+        if begun == self._begun:  # else files of the next upload may be among them, and its end looks again
+            await to_thread.run_sync(_remove, found)
 
     def _unfinished(self) -> list[Path]:
         if not self._folder.is_dir():

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from annotator.errors import AnnotatorError, Gone, ReadOnly, StoreError, is_full, no_room
+from annotator.errors import AnnotatorError, Conflict, Gone, ReadOnly, StoreError, is_full, no_room
 from annotator.health import room
 from annotator.keeping import purge
 from annotator.records import Job, JobStatus
@@ -112,7 +112,13 @@ class Worker:
         if time.monotonic() - self._purged < PURGE_S:
             return False
         self._purged = time.monotonic()
-        return bool(purge.due(self._store, self._settings, lambda *_: self._signs.leave()))
+        return bool(purge.due(self._store, self._settings, self._removed_some))
+
+    def _removed_some(self, *_: object) -> None:
+        """After each step of a removal; Conflict, with which it stops there, when the worker is to end."""
+        self._signs.leave()
+        if self.shutdown.is_set():
+            raise Conflict("the worker ends; the next one goes on")
 
     def _do(self, job: Job) -> None:
         if job.attempts > MAX_ATTEMPTS:

@@ -27,6 +27,7 @@ from dsrb_core.backbones import Backbone, load_backbone
 from dsrb_core.cache import FeatureCache
 from dsrb_core.category_vectors import Vectors
 from dsrb_core.config import DSRBConfig, TrainConfig
+from dsrb_core.decoding import UNREAD
 from dsrb_core.features import extract
 from dsrb_core.trainer import EpochReport, FitResult, MapSource, fit
 
@@ -126,21 +127,28 @@ class Tasks:
         """Note which pictures have no features, because they are gone or cannot be decoded.
 
         Conflict, and nothing is marked, when so many of `total` are gone that it looks like a missing disk; a
-        single one never does. When the disk is back, the next job goes on.
+        single one never does. When the disk is back, the next job goes on; nothing is marked that is back by
+        now, since a picture that was marked as one that cannot be decoded stays so.
         """
-        states: dict[ImageState, list[int]] = {}
+        states: dict[ImageState, list[int]] = {ImageState.REFUSED: [], ImageState.MISSING: []}
+        gone = 0
         for picture, reason in refused:
             log.warning("picture %s has no features: %s", picture.name, reason)
-            there = (self._settings.data_dir / picture.canonical).exists()
-            states.setdefault(ImageState.REFUSED if there else ImageState.MISSING, []).append(picture.id)
-        gone = len(states.get(ImageState.MISSING, ()))
+            there = readable(self._settings.data_dir / picture.canonical)
+            was_there = not reason.startswith(UNREAD)
+            gone += not (there and was_there)
+            if not there:
+                states[ImageState.MISSING].append(picture.id)
+            elif was_there:
+                states[ImageState.REFUSED].append(picture.id)
         if gone > 1 and missing.too_many(gone, total):
             raise Conflict(
                 f"{missing.sentence(gone, total, 'the data folder')}; bring the disk back and train again, "
                 "or run `annotator scan --accept-missing` if they are really gone."
             )
         for state, ids in states.items():
-            self._store.write(partial(checks.set_states, image_ids=ids, state=state))
+            if ids:
+                self._store.write(partial(checks.set_states, image_ids=ids, state=state))
 
     def _cache_folder(self, backbone: Backbone) -> Path:
         return self._settings.data_dir / "features" / backbone.key
@@ -237,6 +245,16 @@ def tell(lease: Lease, report: EpochReport) -> None:
     lease.report(STAGES[report.stage], done=report.epoch, total=report.epochs, point=curve_point(report))
     if report.stage in ("checking", "learning"):
         failpoint("epoch")
+
+
+def readable(path: Path) -> bool:
+    """Whether a file is there and gives at least one byte, or is empty."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
 
 
 def only(frozen: Frozen, present: np.ndarray) -> Frozen:

@@ -24,10 +24,13 @@ class Triggers:
         """Request every job that is due at `now` (ms) and return the new ones."""
         moment = now_ms() if now is None else now
         with self._store.read() as c:
+            known = projects.list_all(c)
+            # One that was put away had its jobs cancelled: when it is back, its pictures are looked at again.
+            self._pictures_seen = {
+                one.id: self._pictures_seen[one.id] for one in known if one.id in self._pictures_seen
+            }
             wanted = [
-                (project.id, kind, seq)
-                for project in projects.list_all(c)
-                for kind, seq in self._due(c, project, moment)
+                (project.id, kind, seq) for project in known for kind, seq in self._due(c, project, moment)
             ]
         made: list[Job] = []
         for project_id, kind, seq in wanted:

@@ -90,7 +90,14 @@ def test_plain_text_is_what_it_was_and_the_moment_is_utc() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [f"GET /img/1?token={SECRET}", f"Authorization: Bearer {SECRET}", f'{{"password": "{SECRET}"}}'],
+    [
+        f"GET /img/1?token={SECRET}",
+        f"GET /img/1?access_token={SECRET}",
+        f"Authorization: Bearer {SECRET}",
+        f'{{"password": "{SECRET}"}}',
+        f"first_run_secret='{SECRET}'",
+        f'Cookie: annotator_session="{SECRET}"',
+    ],
 )
 def test_secrets_are_hidden_in_message_and_traceback(text: str) -> None:
     with listening_in() as (log, target):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
 from annotator.records import CellState, NewDecision
 from tests.browser.surface import Annotate, Watch
@@ -78,6 +78,34 @@ def test_a_category_is_merged_after_a_look_at_what_that_does(annotate: Annotate,
     annotate.press("Escape")
     annotate.site.actions.restore_category(annotate.project_id, ids["bicycle"])
     assert annotate.answers(image) == {"dog": "positive", "bicycle": "positive"}
+
+
+def test_a_late_preview_is_not_shown_for_another_category_and_a_merge_on_its_way_is_not_cancelled(
+    annotate: Annotate,
+) -> None:
+    page = annotate.page
+    held: list[Route] = []
+    box = opened(annotate)
+    panel = box.locator(".ann-merging")
+    page.route("**/merge", lambda route: held.append(route))
+    box.get_by_role("button", name="Merge bicycle into another category").click()
+    with page.expect_request("**/merge"):
+        panel.get_by_label("Merge into").select_option("dog")
+    panel.get_by_role("button", name="Cancel").click()
+    box.get_by_role("button", name="Merge umbrella into another category").click()
+    with page.expect_request("**/merge"):
+        panel.get_by_label("Merge into").select_option("dog")
+    with page.expect_response("**/categories/archived"):  # the list is read again after the late answer
+        held[0].continue_()
+    expect(panel.get_by_role("status")).not_to_contain_text("bicycle")
+    expect(panel.get_by_role("button", name="Merge")).to_be_disabled()
+    held[1].continue_()
+    expect(panel.get_by_role("status")).to_contain_text('of "umbrella" would be taken over by "dog"')
+    with page.expect_request("**/merge"):
+        panel.get_by_role("button", name="Merge").click()
+    expect(panel.get_by_role("button", name="Cancel")).to_be_disabled()
+    held[2].continue_()
+    expect(panel.get_by_role("button", name="Done")).to_be_focused()
 
 
 def test_a_taken_name_is_refused_in_words_and_the_old_one_stays(annotate: Annotate, watch: Watch) -> None:

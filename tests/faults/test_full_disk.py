@@ -114,9 +114,9 @@ def test_saves_on_a_full_disk_are_answered_507_and_work_again_without_a_restart(
 
 
 def files(folder: Path) -> set[str]:
-    """Everything but the database's own files and empty folders."""
+    """Everything but the database's own files, empty folders, and locks, which hold nothing."""
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return {name for name in names if not name.startswith("annotator.db")}
+    return {name for name in names if not name.startswith("annotator.db") and not name.endswith(".lock")}
 
 
 def open_world(disk: Path) -> tuple[World, Settings, Store]:

@@ -212,17 +212,19 @@ def kill_everywhere(
     points = points_of(whole / "calls.txt")
     switched = tried = 0
     for point in spread(points, wanted):
-        switched += killed(mother, source, folder / f"{point[0]}-{point[1]}", deed, point) > before
-        tried += 1
+        there, was_killed = killed(mother, source, folder / f"{point[0]}-{point[1]}", deed, point)
+        # A training writes signs of life by the clock, so its calls are not always as many.
+        assert was_killed or deed == "train", f"{point} was never reached"
+        switched += was_killed and there > before
+        tried += was_killed
     return len(points), tried, switched
 
 
-def killed(mother: Mother, source: Path, folder: Path, deed: str, point: Point) -> int:
-    """Kill a deed at one point; how many generations there are then, all of them whole."""
+def killed(mother: Mother, source: Path, folder: Path, deed: str, point: Point) -> tuple[int, bool]:
+    """Kill a deed at one point: how many generations there are, all of them whole; whether it was reached."""
     folder.mkdir()
     data_dir = copied(source, folder)
     said = kill_at(mother, folder, point, deed, str(data_dir))
-    assert "ended" not in said, f"{point} was never reached"
     history = check_sound(data_dir)
     found = opened(data_dir)
     sweep(found.store)
@@ -232,7 +234,7 @@ def killed(mother: Mother, source: Path, folder: Path, deed: str, point: Point) 
     assert set(homes) == kept, "the next start removes what has no row, and nothing else"
     found.store.close()
     shutil.rmtree(folder)
-    return len(history)
+    return len(history), "ended" not in said
 
 
 @pytest.mark.parametrize(("deed", "few"), [("publish", 20), ("prune", 8), ("train", 2)])
@@ -247,7 +249,7 @@ def test_killed_at_every_system_call_there_is_one_whole_generation(
     )
     source = trained if deed == "train" else small(tmp_path / "small", deed)
     points, tried, switched = kill_everywhere(mother, source, tmp_path / "kills", deed, size(few, 100_000))
-    assert tried == min(points, size(few, 100_000))
+    assert tried >= (0.8 if deed == "train" else 1) * min(points, size(few, 100_000))
     if deed == "publish" and tried > 10:
         assert 0 < switched < tried, "points lie before and after the switch"
     shown.done(tried, deed=deed, points_there_are=points)

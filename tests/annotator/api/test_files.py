@@ -13,6 +13,8 @@ from annotator.records import Category, Image, ImageState, Project
 from annotator.store import Store, decisions, images
 from tests.annotator.generation_builder import decide
 
+KEPT = ("content-type", "cache-control", "content-security-policy", "content-disposition")
+
 
 def _stored(store: Store, project: Project) -> int:
     with store.read() as c:
@@ -41,6 +43,24 @@ def test_a_picture_leaves_as_a_sandboxed_cacheable_picture(
     assert "sandbox" in full.headers["content-security-policy"]
     thumb = client.get(f"/img/{beach.id}?size=thumb")
     assert thumb.status_code == 200 and len(thumb.content) < len(full.content)
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 64 * 1024 + 1])
+def test_a_large_picture_leaves_like_a_small_one(
+    client: TestClient, store: Store, beach: Image, size: int
+) -> None:
+    path = store.data_dir / beach.canonical
+    small = client.get(f"/img/{beach.id}")
+    path.write_bytes(path.read_bytes().ljust(size, b"x"))
+    answer = client.get(f"/img/{beach.id}")
+    assert (answer.status_code, answer.content) == (200, path.read_bytes())
+    assert answer.headers["content-length"] == str(size)
+    assert answer.headers["etag"] != small.headers["etag"]
+    assert {name: answer.headers[name] for name in KEPT} == {name: small.headers[name] for name in KEPT}
+    again = client.get(f"/img/{beach.id}", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+    part = client.get(f"/img/{beach.id}", headers={"Range": f"bytes={size - 3}-"})
+    assert (part.status_code, part.content) == (206, b"xxx")
 
 
 def test_a_missing_file_is_a_sentence(client: TestClient, store: Store, beach: Image) -> None:

@@ -18,6 +18,7 @@ from annotator.api.answer import Answer
 from annotator.api.lasting import Watch
 from annotator.api.rules import Unwanted
 from annotator.errors import NotAllowed
+from annotator.logs import REQUEST_ID
 from annotator.people import Role
 from tests import running
 
@@ -188,7 +189,12 @@ def test_a_thread_that_makes_an_answer_is_told_and_the_refusal_does_not_wait_for
     assert json.loads(found.text)["error"]["code"] == "not_signed_in"
 
 
-def test_a_store_that_cannot_tell_cuts_nothing_and_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_that_cannot_tell_cuts_nothing_and_is_asked_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+    monkeypatch.setattr(caplog.handler, "filter", lambda _record: ids.append(REQUEST_ID.get()) or True)
+
     async def act(reader: Reader) -> None:
         answers = iter([Unwanted(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Busy."), None, OUT])
 
@@ -200,6 +206,7 @@ def test_a_store_that_cannot_tell_cuts_nothing_and_is_asked_again(caplog: pytest
 
     found = scenario(act)
     assert found.judged == 3 and "could not be told: Busy." in caplog.text
+    assert ids == ["r1", "r1"], "each line says of which request it speaks"
 
 
 def test_one_look_that_fails_is_not_the_last() -> None:
@@ -332,48 +339,24 @@ def test_the_look_does_not_wait_for_the_threads_that_requests_use() -> None:
     assert scenario(act).text == "first"
 
 
-@pytest.mark.parametrize("now", [{1: Role.ANNOTATOR, 2: Role.VIEWER}, {1: Role.REVIEWER}, {}])
-def test_a_role_that_was_taken_away_or_lowered_ends_the_stream_of_events(now: dict[int, Role]) -> None:
-    async def act(reader: Reader) -> None:
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await send(START)
-            await send(piece("first"))
-            await reader.first_judged.wait()
-            reader.roles = now
-            await asyncio.Event().wait()
+def test_a_client_that_does_not_even_take_the_refusal_keeps_nobody_elses_answer() -> None:
+    """It asked on a connection whose last answer it has not read: nothing can be written there."""
 
-        await reader.get(reader.watch(), app, path=STREAM)
+    async def act(reader: Reader) -> None:
+        deaf = Reader()
+        deaf.closed_hands = True
+        waits = asyncio.Event()
+
+        async def silent(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            await waits.wait()
+
+        reader.refused = OUT
+        watch = reader.watch()
+        gets = [asyncio.ensure_future(deaf.get(watch, silent)) for _ in range(20)]
+        async with asyncio.timeout(LIMIT_S / 2):
+            await asyncio.sleep(0.05)
+            await reader.get(watch, endless)
+            await asyncio.gather(*gets)
 
     found = scenario(act)
-    assert found.text == "first" and not found.complete and found.judged >= 1
-
-
-def test_a_raised_role_and_a_new_one_end_nothing() -> None:
-    async def act(reader: Reader) -> None:
-        async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-            await send(START)
-            reader.roles = {1: Role.ADMIN, 2: Role.VIEWER, 3: Role.VIEWER}
-            await reader.first_judged.wait()
-            reader.first_judged.clear()
-            await reader.first_judged.wait()
-            await send(piece("whole", more=False))
-
-        await reader.get(reader.watch(), app, path=STREAM)
-
-    assert scenario(act).complete
-
-
-def test_roles_that_cannot_be_told_end_nothing_once_the_stream_goes_on() -> None:
-    async def act(reader: Reader) -> None:
-        asked: Iterator[dict[int, Role] | Unwanted]
-        asked = iter([reader.roles, Unwanted(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Busy."), {}])
-
-        def roles(_user_id: int) -> dict[int, Role]:
-            found = next(asked)
-            if isinstance(found, Unwanted):
-                raise found
-            return found
-
-        await reader.get(reader.watch(roles=roles), endless, path=STREAM)
-
-    assert scenario(act).judged == 2
+    assert found.text == "first" and not found.complete

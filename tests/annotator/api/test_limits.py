@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from annotator.actions import Actions
 from annotator.api import guard as guard_module
 from annotator.api import rules
-from annotator.api.guard import PICTURES_AT_ONCE, Guard
+from annotator.api.guard import EXPORTS_AT_ONCE, PICTURES_AT_ONCE, Guard
 from annotator.records import Category, Image, Project
 from annotator.settings import Settings
 from annotator.store import Store, decisions
@@ -246,6 +248,41 @@ def test_one_person_gets_so_many_pictures_at_once_and_the_rest_on_asking_again(
     assert len(refused) == 500 - PICTURES_AT_ONCE
     assert {(one.code, one.header("retry-after")) for one in refused} == {("too_many_at_once", "1")}
     assert (others.status, later.status) == (200, 200)
+
+
+def test_one_person_who_wants_a_hundred_exports_at_once_keeps_nobody_waiting(
+    app: FastAPI, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A-40: each export takes a thread and a copy of the database for as long as it is made."""
+    release = threading.Event()
+    made: list[Path] = []
+
+    def slow(_actions: Actions, _project_id: int, path: Path, *, check: Callable[[], None]) -> None:
+        assert release.wait(30)
+        path.write_text("file_name\n")
+        made.append(path)
+
+    monkeypatch.setattr(Actions, "export_csv", slow)
+    export = Wire("GET", f"/api/projects/{project.id}/export/csv")
+
+    async def run() -> tuple[list[Reply], Reply]:
+        crowd = [asyncio.ensure_future(ask(app, export)) for _ in range(100)]
+        try:
+            async with asyncio.timeout(10):
+                while sum(one.done() for one in crowd) < 100 - EXPORTS_AT_ONCE:
+                    await asyncio.sleep(0.01)
+                other = await ask(app, Wire("GET", "/api/projects"))
+        finally:
+            release.set()
+        return await asyncio.gather(*crowd), other
+
+    crowd, other = running.run(run())
+    assert other.status == 200
+    statuses = Counter(one.status for one in crowd)
+    assert statuses == {200: EXPORTS_AT_ONCE, 429: 100 - EXPORTS_AT_ONCE} and len(made) == EXPORTS_AT_ONCE
+    refused = next(one for one in crowd if one.status == 429)
+    assert refused.code == "too_many_at_once" and "exports" in refused.text and refused.header("retry-after")
+    assert [one.status for one in answers(app, [export])] == [200], "and its places are free again"
 
 
 def test_a_client_that_sends_nothing_on_gets_a_timeout_in_our_words(

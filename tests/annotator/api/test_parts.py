@@ -15,6 +15,14 @@ from tests.annotator.api.test_body import Client
 
 KIND = 'multipart/form-data; boundary="x-1"'
 END = b"--x-1--\r\n"
+# What the parsers behind take for a text, and therefore keep in memory.
+NO_FILES = {
+    "by its name": b'Content-Disposition: form-data; name="filename"',
+    "by another header": b'Content-Disposition: form-data; name="f"\r\nX: a; filename="a"',
+    "by the form that is not read": b"Content-Disposition: form-data; name=\"f\"; filename*=utf-8''a",
+    "by the first of two": b'Content-Disposition: form-data; name="f"; filename="a"\r\n'
+    b'content-disposition: form-data; name="f"',
+}
 
 
 def part(content: bytes, *, file: bool = True, more: bytes = b"") -> bytes:
@@ -76,6 +84,13 @@ def test_what_only_costs_work_is_refused(body: bytes, told: str, size: int) -> N
     with pytest.raises(Unwanted, match=told) as refused:
         followed(body, size)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("head", NO_FILES.values(), ids=list(NO_FILES))
+def test_a_long_text_that_only_looks_like_a_file_is_refused(head: bytes) -> None:
+    body = b"--x-1\r\n" + head + b"\r\n\r\n" + b"y" * (TEXT_LIMIT + 1) + b"\r\n" + END
+    with pytest.raises(Unwanted, match="text in part 1"):
+        followed(body, 4096)
 
 
 @pytest.mark.parametrize("file", [True, False])

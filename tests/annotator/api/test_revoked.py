@@ -18,16 +18,17 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
 from starlette.types import Message, Scope
 
 from annotator.api import guard
 from annotator.api.lasting import Watch
 from annotator.people import Role
 from annotator.settings import Settings
-from annotator.store import Store, images, members, sessions, tokens, users
+from annotator.store import Store, images, members, projects, purging, sessions, tokens, users
 from annotator.store.copying import TEMPORARY
 from tests import running
-from tests.annotator.api.people import NOW, Place, build
+from tests.annotator.api.people import NOW, Place, build, place
 
 LIMIT_S = 30.0
 
@@ -202,6 +203,42 @@ def test_a_stream_of_the_page_is_cut(world: World, path: str, way: Callable[[Wor
     get(world, path, world.session, take)
     assert b"".join(message.get("body", b"") for message in taken) == b"data: hello\n\n"
     assert all(m.get("more_body", True) for m in taken)
+
+
+@pytest.mark.parametrize("is_admin", [False, True], ids=["member", "server admin"])
+def test_a_project_that_goes_for_good_ends_no_stream_about_another_one(world: World, is_admin: bool) -> None:
+    """Cut, the page would end its person's import into a project that nobody touched."""
+    other = place(world.store, "other").project_id
+    world.store.write(lambda c: members.put(c, other, world.reviewer, Role.ADMIN, now=NOW))
+    if is_admin:
+        world.store.write(lambda c: users.set_admin(c, world.reviewer))
+
+    def purge() -> None:
+        world.store.write(lambda c: projects.set_archived(c, other, NOW))
+        world.store.write(lambda c: purging.begin(c, other, "other", user_id=None, keep_ms=0, now=NOW + 1))
+        world.store.write(lambda c: purging.remove_pictures(c, other, _images(c, other)))
+        world.store.write(lambda c: purging.remove_categories(c, other))
+        world.store.write(lambda c: purging.end(c, other, now=NOW + 2))
+
+    async def import_on_its_way(_scope: Scope, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        await asyncio.to_thread(purge)
+        await asyncio.sleep(0.5)  # many looks
+        await send({"type": "http.response.body", "body": b" done", "more_body": False})
+
+    world.app.mount("/", import_on_its_way)
+    taken: list[Message] = []
+
+    async def take(message: Message) -> None:
+        taken.append(message)
+
+    get(world, "/gradio_api/queue/data", world.session, take)
+    assert b"".join(message.get("body", b"") for message in taken) == b"half done"
+
+
+def _images(c: Connection, project_id: int) -> list[int]:
+    return [image.id for image in images.page(c, project_id, limit=10)]
 
 
 @pytest.mark.parametrize(("way", "status"), [(removed, 404), (lowered, 403), (disabled, 401)])

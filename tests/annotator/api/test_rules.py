@@ -143,7 +143,8 @@ def test_only_a_server_for_this_machine_alone_works_without_sign_in(
 def test_every_address_takes_one_kind_of_body_and_only_uploads_large_ones(
     path: str, media_type: str, limit: int
 ) -> None:
-    assert rules.body_rule(path) == rules.BodyRule(media_type, limit)
+    files_only = path == "/gradio_api/upload"
+    assert rules.body_rule(path) == rules.BodyRule(media_type, limit, files_only)
 
 
 JSON = rules.BodyRule("application/json", 100)

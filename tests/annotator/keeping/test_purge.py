@@ -15,11 +15,12 @@ from annotator.errors import BadInput, Conflict, DiskFull, Gone, NotAllowed, Not
 from annotator.failpoints import VARIABLE, Failed
 from annotator.importing import shelf
 from annotator.keeping import purge
+from annotator.keeping import scan as scanning
 from annotator.keeping.backup import back_up
 from annotator.keeping.doctor import Level, doctor
 from annotator.keeping.restore import verify
 from annotator.people import Role
-from annotator.records import CellState, NewDecision
+from annotator.records import CellState, ImageState, NewDecision
 from annotator.settings import Settings
 from annotator.store import Store, checks, deeds, jobs, members, now_ms, projects, purging, users
 from tests.annotator.keeping.world import World, content, files
@@ -322,3 +323,64 @@ def test_many_categories_go_in_portions(world: World, monkeypatch: pytest.Monkey
     )
     assert portions.count("categories") == 6, "one in each transaction"
     assert set(rows(world, project_id).values()) == {0}
+
+
+def test_a_list_that_comes_while_ended_ones_are_swept_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id, real = archived(world), purging.unfinished
+    path = world.data_dir / f"purging-{project_id}.txt"
+
+    def then_one_begins(c: Any) -> Any:
+        found = real(c)
+        monkeypatch.setattr(purging, "unfinished", real)
+        world.actions.removing.begin(by(world), project_id, "birds")
+        path.touch()
+        return found
+
+    monkeypatch.setattr(purging, "unfinished", then_one_begins)
+    purge.sweep(world.store)
+    assert path.exists(), "a kill would leave files of which nothing tells any more"
+    purge.sweep(world.store)
+    assert path.exists()
+    remove(world, project_id)
+    path.touch()
+    purge.sweep(world.store)
+    assert not path.exists()
+
+
+def test_a_project_whose_files_the_disk_refuses_does_not_hold_up_another(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    birds, other = archived(world), archived(world, "other")
+    for project_id, name in ((birds, "birds"), (other, "other")):
+        world.actions.removing.begin(by(world), project_id, name)
+    (world.data_dir / "projects" / str(other)).mkdir(parents=True)
+    real = purge.shutil.rmtree
+
+    def refuse(path: Path) -> None:
+        if path.name == str(birds):
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path)
+
+    monkeypatch.setattr(purge.shutil, "rmtree", refuse)
+    with pytest.raises(StoreError, match="Permission denied"):
+        purge.due(world.store, world.settings)
+    assert set(rows(world, other).values()) == {0}
+    monkeypatch.undo()
+    assert [one.name for one in purge.due(world.store, world.settings)] == ["birds"]
+
+
+def test_a_removal_beside_a_scan_is_no_missing_disk(world: World) -> None:
+    project_id = archived(world)
+    lost = next(iter(other_project(world)["files"]))
+
+    def meanwhile(done: int, _total: int | None, _what: str) -> None:
+        if done == 1:
+            remove(world, project_id)
+            (world.data_dir / lost).unlink()
+
+    seen = scanning.look(world.store, deep=True, on_progress=meanwhile)
+    (state,) = seen.states
+    (image,) = seen.no_original
+    assert (state, seen.states[state]) == (ImageState.MISSING, [image.id]) and image.original == lost

@@ -127,6 +127,21 @@ def test_the_last_of_two_decisions_in_one_call_wins(store: Store, project: Proje
     assert states(store, [image.id]) == {(image.id, dog.id): NEGATIVE}
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_label_tells_how_its_last_answer_came_about(
+    store: Store, project: Project, cells: Any, calls: int
+) -> None:
+    (image, *_), (dog, _) = cells
+    first = new(image.id, dog.id, POSITIVE, generation_id=1, score=0.5)
+    last = new(image.id, dog.id, NEGATIVE, source=Source.BULK, generation_id=2, score=0.25)
+    for batch in ([first, last],) if calls == 1 else ([first], [last]):
+        record(store, project, *batch, now=batch[0].generation_id or 0)
+    with store.read() as c:
+        label = decisions.labels_of(c, [image.id])[image.id][dog.id]
+    assert (label.state, label.source, label.seq, label.decided_at) == (NEGATIVE, Source.BULK, 2, calls)
+    assert (label.generation_id, label.score) == (2, 0.25)
+
+
 def test_the_same_operation_is_stored_once_even_within_one_call(
     store: Store, project: Project, cells: Any
 ) -> None:
@@ -137,6 +152,43 @@ def test_the_same_operation_is_stored_once_even_within_one_call(
     late = record(store, project, twice)[0]
     assert (late.stored, late.seq) == (False, 1)
     assert states(store, [image.id]) == {(image.id, dog.id): NEGATIVE}
+
+
+ODD = [
+    '{"a":1}',
+    "[1]",
+    "null",
+    "1",
+    "1.0",
+    "true",
+    'it\'s "so"',
+    "a\\u0041",
+    "$[0]",
+    ":rows %s",
+    "\U0001f600é",
+]
+
+
+def test_texts_are_kept_as_they_are_and_known_again_whatever_they_look_like(
+    store: Store, project: Project, cells: Any
+) -> None:
+    (image, *_), (dog, _) = cells
+    sent = [new(image.id, dog.id, POSITIVE, text, mode=text, undo_of=text) for text in ODD]
+    assert [one.stored for one in record(store, project, *sent)] == [True] * len(ODD)
+    assert [one.seq for one in record(store, project, *sent)] == list(range(1, len(ODD) + 1))
+    with store.read() as c:
+        rows = c.exec_driver_sql("SELECT op_id, mode, undo_of FROM decision ORDER BY seq").all()
+    assert [tuple(row) for row in rows] == [(text, text, text) for text in ODD]
+
+
+def test_numbers_are_kept_to_the_last_digit(store: Store, project: Project, cells: Any) -> None:
+    (image, *_), (dog, _) = cells
+    scores = [0.1, 1 / 3, 1 - 2**-53, 5e-324, 1.0, 0.0, *np.random.default_rng(0).random(500).tolist()]
+    largest = {"shown_ms": 2**63 - 1, "generation_id": 2**63 - 1}
+    record(store, project, *[new(image.id, dog.id, POSITIVE, score=score, **largest) for score in scores])
+    with store.read() as c:
+        rows = c.exec_driver_sql("SELECT score, shown_ms, generation_id FROM decision ORDER BY seq").all()
+    assert [tuple(row) for row in rows] == [(score, 2**63 - 1, 2**63 - 1) for score in scores]
 
 
 def test_an_operation_id_for_another_decision_is_a_conflict(
@@ -163,6 +215,11 @@ def test_an_operation_id_for_another_decision_is_a_conflict(
         ({"shown_ms": -1}, BadInput, "shown_ms -1"),
         ({"generation_id": 2**64}, BadInput, "generation_id"),
         ({"mode": ""}, BadInput, "mode"),
+        *(
+            ({name: f"a{sign}b", **more}, BadInput, name)
+            for name, more in {"op_id": {}, "mode": {}, "undo_of": {}, "after": {"base_seq": 0}}.items()
+            for sign in ("\0", "\ud800")  # no library, or not every one, keeps them
+        ),
     ],
 )
 def test_a_bad_decision_stores_nothing_of_its_call(

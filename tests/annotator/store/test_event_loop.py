@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import closing
+import time
+from contextlib import closing, nullcontext
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
 
-from annotator.errors import BadInput, StoreBusy, StoreStopping
+from annotator.errors import BadInput, StoreBusy, StoreError, StoreStopping
 from annotator.records import Project
 from annotator.settings import Settings
 from annotator.store import Store, projects
@@ -44,16 +45,31 @@ def test_everybody_gets_his_own_answer_or_error_in_few_transactions(store: Store
     assert len(names(store)) == 100
 
 
-def test_nothing_is_answered_before_commit_has_returned(store: Store) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_answered_before_commit_has_returned(
+    store: Store, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
     order: list[str] = []
-    event.listen(store._engine, "commit", lambda _: order.append("commit"))
+    dialect = store._engine.dialect
+    commit = dialect.do_commit
+
+    def slow(connection: Any) -> None:
+        time.sleep(0.05)
+        order.append("commit")
+        if fails:
+            raise sqlite_module().OperationalError("database or disk is full")
+        commit(connection)
+
+    monkeypatch.setattr(dialect, "do_commit", slow)
 
     async def one() -> None:
-        await store.written(named("a"))
+        with pytest.raises(StoreError) if fails else nullcontext():
+            await store.written(named("a"))
         order.append("answer")
 
     run(one())
     assert order == ["commit", "answer"]
+    assert names(store) == ([] if fails else ["a"])
 
 
 def test_a_thread_may_write_meanwhile_and_no_thread_is_needed_to_wait(store: Store) -> None:

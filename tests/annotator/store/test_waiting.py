@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from annotator.errors import DiskFull, StoreBusy, StoreError
 from annotator.records import Project
 from annotator.settings import Settings
 from annotator.store import Store, categories, projects
+from annotator.store.checkpoints import Checkpoints
 from annotator.store.writer import LOCK_WAIT_MS, PATIENCE_S
-from db.engine import sqlite_module
+from db.engine import BUSY_TIMEOUT_MS, sqlite_module
 
 
 @pytest.fixture
@@ -168,6 +168,26 @@ def test_a_private_copy_leaves_nothing_behind_and_cannot_be_written(
         assert projects.get(c, project.id) == project
 
 
+def test_private_copies_of_several_threads_and_within_one_another_are_each_of_their_own_moment(
+    store: Store,
+) -> None:
+    def count(c: Any) -> int:
+        return len(projects.list_all(c))
+
+    def read(number: int) -> None:
+        for turn in range(3):
+            with store.frozen() as outer:
+                before = count(outer)
+                store.write(lambda c, name=f"{number} {turn}": projects.create(c, name, now=1))
+                with store.frozen() as inner:
+                    assert count(inner) > before
+                assert count(outer) == before, "one moment, also after another copy was read"
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(read, range(3)))
+    assert len(names(store)) == 9
+
+
 def test_a_private_copy_that_does_not_fit_is_a_full_disk(
     store: Store, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,15 +199,50 @@ def test_a_private_copy_that_does_not_fit_is_a_full_disk(
         pass
 
 
-def test_a_rollback_journal_has_no_log_to_look_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, open_store: Callable[..., Store]
-) -> None:
+@pytest.fixture
+def without_log(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, open_store: Callable[..., Store]
+) -> Store:
+    """A store with a rollback journal, as with an affected library or on a network's disk."""
     monkeypatch.setattr("db.engine.sqlite_module", lambda: sqlite3)
     monkeypatch.setattr("db.engine.wal_is_safe", lambda _: False)
+    return open_store(settings)
+
+
+def test_a_rollback_journal_has_no_log_to_look_after(
+    without_log: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("annotator.store.checkpoints.COMMITS", 2)
-    store = open_store(settings)
+    store = without_log
     for number in range(6):
         store.write(lambda c, n=number: projects.create(c, f"p{n}", now=1))
     assert store.facts.journal == "delete" and store.trouble == "" and len(names(store)) == 6
     with store.frozen() as c:
         assert len(projects.list_all(c)) == 6
+
+
+def test_with_a_rollback_journal_an_answer_waits_for_those_who_read(without_log: Store) -> None:
+    reading = threading.Event()
+
+    def read() -> None:
+        with without_log.read() as c:
+            projects.list_all(c)
+            reading.set()
+            time.sleep(0.1)
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        assert reading.wait(10)
+        assert without_log.write(lambda c: projects.create(c, "a", now=1)).name == "a"
+        reader.result(10)
+
+
+def test_who_looks_after_the_log_does_not_make_the_next_ones_impatient(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annotator.store.checkpoints.COMMITS", 1)
+    for _ in range(3):
+        with store.read() as one, store.read() as other:
+            waits = [c.exec_driver_sql("PRAGMA busy_timeout").scalar_one() for c in (one, other)]
+        assert waits == [BUSY_TIMEOUT_MS, BUSY_TIMEOUT_MS]
+        Checkpoints(store._engine, settings.database).committed()

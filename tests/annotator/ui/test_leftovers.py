@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_a_refused_upload_leaves_nothing_and_a_good_one_stays(
     assert [path.read_bytes() for path in kept] and sorted(map(str, kept)) == sorted(json.loads(told[3].body))
 
 
+@pytest.mark.parametrize("target", ["/gradio_api/upload", "/gradio_api/upload?upload_id=abc"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_text_among_the_files_is_refused_before_the_toolkit_falls_over_it(
+    site: FastAPI, settings: Settings, target: str
+) -> None:
+    text = b'--x\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext\r\n'
+    (told,) = answers(site, [Wire("POST", target, KIND, part(b"y") + text + END)])
+    gc.collect()
+    assert (told.status, told.code) == (400, "not_multipart") and "Part 2 is no file." in told.text
+    assert files(settings) == []
+
+
 def test_nothing_is_taken_away_from_an_upload_under_way(tmp_path: Path) -> None:
     leftovers = Leftovers(tmp_path)
     mine, finished = tmp_path / "tmpabcdefgh", tmp_path / "0123"
@@ -92,6 +105,39 @@ def test_nothing_is_taken_away_from_an_upload_under_way(tmp_path: Path) -> None:
 
     running.run(both())
     assert (finished / "tmpabcdefgh").exists()
+
+
+def test_an_upload_that_begins_while_the_folder_is_looked_through_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand uploads lie there: in the event loop the look would hold up everybody's answers."""
+    leftovers = Leftovers(tmp_path)
+    theirs, mine = tmp_path / "tmptheirs__", tmp_path / "tmpmine____"
+    looking, begun = threading.Event(), threading.Event()
+    real = Leftovers._unfinished
+
+    def slow(self: Leftovers) -> list[Path]:
+        assert threading.current_thread() is not threading.main_thread()
+        looking.set()
+        assert begun.wait(20)
+        return real(self)
+
+    async def ended() -> None:
+        async with leftovers.taken_away():
+            theirs.write_bytes(b"half")
+
+    async def story() -> None:
+        monkeypatch.setattr(Leftovers, "_unfinished", slow)
+        first = asyncio.create_task(ended())
+        await asyncio.to_thread(looking.wait, 20)
+        async with leftovers.taken_away():
+            mine.write_bytes(b"mine")
+            begun.set()
+            await first
+            assert mine.exists()
+        assert not mine.exists() and not theirs.exists()
+
+    running.run(story())
 
 
 def test_it_is_taken_away_also_when_the_sender_hangs_up(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from annotator import missing
 from annotator.records import Image, ImageState, JobStatus
 from annotator.store import images
 from annotator.worker.loop import Worker
+from annotator.worker.tasks import Tasks
 from tests.annotator.worker.drawn import Scenes
 from tests.annotator.worker.driving import ANSWERED, drain, last, retrain
 from tests.faults.claims import Claims
@@ -80,3 +82,23 @@ def test_a_picture_that_cannot_be_decoded_is_no_sign_of_a_missing_disk(
 def test_the_rule_is_one_in_a_hundred_and_at_most_a_hundred() -> None:
     assert not missing.too_many(100, 10_000) and missing.too_many(101, 100_000)
     assert not missing.too_many(10, 1_000) and missing.too_many(11, 1_000)
+
+
+def test_a_disk_that_comes_back_in_the_middle_leaves_its_pictures_ready(
+    scenes: Scenes, worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, mark = scenes.settings.data_dir / "originals", Tasks._mark
+    shelf.rename(tmp_path / "unmounted")
+
+    def mounted(*given: Any) -> None:
+        if not shelf.exists():
+            (tmp_path / "unmounted").rename(shelf)
+        mark(*given)
+
+    monkeypatch.setattr(Tasks, "_mark", mounted)
+    drain(worker)
+    assert states(scenes) == {ImageState.READY}
+    scenes.answer(ANSWERED)
+    retrain(scenes)
+    drain(worker)
+    assert last(scenes).status is JobStatus.DONE, last(scenes).message

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from annotator.actions import Actions
+from annotator.keeping import purge
 from annotator.records import Image, Project
 from annotator.settings import Settings
-from annotator.store import Store, now_ms, projects
+from annotator.store import Store, images, now_ms, projects
 from annotator.worker import loop
 from annotator.worker.loop import Worker
 from tests.annotator.worker.driving import drain
@@ -50,3 +51,18 @@ def test_it_begins_one_by_itself_only_where_the_settings_say_so(
     store.write(lambda c: projects.set_archived(c, fresh.id, now_ms()))
     drain(Worker(store, by_itself))
     assert known(store) == ["fresh"]
+
+
+def test_a_worker_that_is_to_end_stops_between_two_steps_and_the_next_goes_on(
+    store: Store, settings: Settings, put_away: Project, user_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purge, "PICTURES", 1)
+    worker = Worker(store, settings)
+    drain(worker)
+    Actions(store, settings).removing.begin(user_id, put_away.id, "holiday")
+    monkeypatch.setattr(loop, "PURGE_S", 0)
+    worker.shutdown.set()
+    assert not worker.step(), "nothing was removed whole"
+    with store.read() as c:
+        assert images.count(c, put_away.id) == 2, "one step of three"
+    assert Worker(store, settings).step() and known(store) == []

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from annotator.actions import Actions
 from annotator.records import CellState, JobStatus, NewDecision
 from annotator.settings import Settings
 from annotator.snapshotting import freeze
-from annotator.store import Store, images, jobs
+from annotator.store import Store, images, jobs, users
 from annotator.store.clock import now_ms
 from annotator.worker.triggers import Triggers
 from tests.annotator.worker.drawn import Scenes
@@ -40,6 +41,18 @@ def test_new_pictures_ask_for_features_once(scenes: Scenes, eager: Settings) -> 
     assert kinds(triggers) == ["features"]
     end(scenes.store, "features", scenes.project.id, reached=0)
     assert kinds(triggers) == []
+
+
+def test_a_project_that_was_put_away_and_is_back_asks_for_the_features_that_were_cancelled(
+    scenes: Scenes, eager: Settings
+) -> None:
+    owner = scenes.store.write(lambda c: users.owner(c, now=1))
+    triggers, membership = Triggers(scenes.store, eager), Actions(scenes.store, eager).membership
+    triggers.fire()
+    membership.archive(owner, scenes.project.id, scenes.project.name)
+    assert kinds(triggers) == []
+    membership.restore(owner, scenes.project.id)
+    assert kinds(triggers) == ["features"]
 
 
 def test_training_starts_with_the_nth_new_decision_and_not_before(scenes: Scenes, eager: Settings) -> None:
