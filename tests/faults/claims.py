@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Generator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 
 FULL = os.environ.get("FAULTS", "") == "full"
 RESULTS = "FAULTS_RESULTS"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def size(small: int, full: int) -> int:
@@ -92,9 +95,19 @@ def record(item: pytest.Item, report: pytest.TestReport) -> None:
                 "reason": _reason(report),
                 "seconds": round(report.duration, 1),
                 "full": FULL,
+                "commit": current_commit(),
                 "at": time.strftime("%Y-%m-%d", time.gmtime()),
             }
             file.write(json.dumps(line, sort_keys=True) + "\n")
+
+
+@cache
+def current_commit() -> str:
+    """Short name of the commit that is tested; with `+` when the tree has changes."""
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "check": True}
+    name: str = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
+    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout  # type: ignore[call-overload]
+    return name + ("+" if changed else "")
 
 
 def _reason(report: pytest.TestReport) -> str:

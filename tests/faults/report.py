@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,13 +36,15 @@ def read(path: Path) -> list[Line]:
     return sorted(last.values(), key=lambda line: (line["id"], line["test"], line["text"]))
 
 
-def render(lines: Sequence[Line], *, commit: str, command: str) -> str:
+def render(lines: Sequence[Line], *, command: str) -> str:
     """The page."""
     shown = sum(line["outcome"] == "passed" for line in lines)
     days = sorted({line["at"] for line in lines})
     when = days[0] if days[:1] == days[-1:] else f"{days[0]} to {days[-1]}"
-    told = f"{shown} of {len(lines)} claims shown; {when}, commit `{commit}`, command `{command}`.\n\n"
-    table = ["| id | claim | tried | size | figures | outcome | test |", "| --- " * 7 + "|"]
+    commits = sorted({line["commit"] for line in lines})
+    tested = f"commit{'s' * (len(commits) > 1)} " + ", ".join(f"`{commit}`" for commit in commits)
+    told = f"{shown} of {len(lines)} claims shown; {when}, {tested}, command `{command}`.\n\n"
+    table = ["| id | claim | tried | size | figures | outcome | commit | test |", "| --- " * 8 + "|"]
     return HEAD + told + "\n".join([*table, *map(row, lines)]) + "\n"
 
 
@@ -58,17 +59,10 @@ def row(line: Line) -> str:
         "full" if line["full"] else "small",
         ", ".join([*figures, *seed, f"{line['seconds']:g} s"]),
         OUTCOMES[line["outcome"]] + (f": {line['reason']}" if line["reason"] else ""),
+        f"`{line['commit']}`",
         f"`{line['test']}`",
     )
     return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def current_commit() -> str:
-    """Short name of the commit; with `+` when the tree has changes."""
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "check": True}
-    name: str = subprocess.run(["git", "rev-parse", "--short", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
-    changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout  # type: ignore[call-overload]
-    return name + ("+" if changed else "")
 
 
 def main() -> None:
@@ -79,7 +73,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     lines = read(options.results)
-    options.page.write_text(render(lines, commit=current_commit(), command=options.command), "utf-8")
+    options.page.write_text(render(lines, command=options.command), "utf-8")
 
 
 if __name__ == "__main__":
