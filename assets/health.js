@@ -1,6 +1,7 @@
 /* A line above all tabs while answers are not saved as usual, or soon will not be. */
 const EVERY_MS = 60000; // an idle page asks once a minute, one in trouble more often
 const TROUBLED_MS = 10000;
+const PATIENCE_MS = 30000;
 const ADDRESS = "/api/health";
 const OUT = { level: "error", text: "You are signed out: load the page again and sign in." };
 const line = element.querySelector(".health");
@@ -14,12 +15,14 @@ async function look() {
   clearTimeout(timer);
   let troubled = !line.hidden;
   try {
-    const response = await fetch(ADDRESS, { headers: { Accept: "application/json" } });
+    const signal = AbortSignal.timeout(PATIENCE_MS); // else one look without an answer would be the last
+    const response = await fetch(ADDRESS, { headers: { Accept: "application/json" }, signal });
     out = response.status === 401;
     if (out) troubled = show([OUT]);
     else if (response.ok) troubled = show((await response.json()).notices);
   } catch (error) {
-    if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error; // offline: the status line says so
+    const expected = [TypeError, SyntaxError, DOMException]; // offline or too late: the status line says so
+    if (!expected.some((kind) => error instanceof kind)) throw error;
   } finally {
     looking = false;
     timer = setTimeout(look, troubled ? TROUBLED_MS : EVERY_MS);
