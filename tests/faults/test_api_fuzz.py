@@ -21,6 +21,7 @@ from annotator.actions import Actions
 from annotator.api.app import create_app
 from annotator.settings import Settings
 from annotator.store import Store
+from tests import running
 from tests.annotator.asgi import Reply, Wire, ask
 from tests.faults.api_inputs import operations, requests
 from tests.faults.claims import Claims, size
@@ -45,8 +46,8 @@ def fuzzed(store: Store, settings: Settings, tmp_path: Path, make_picture: Calla
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as made:
+def run() -> Iterator[running.Run]:
+    with running.one_loop() as made:
         yield made
 
 
@@ -63,9 +64,7 @@ def judge(wire: Wire, reply: Reply) -> None:
     assert "frame-ancestors 'none'" in reply.header("content-security-policy"), where
 
 
-def test_no_request_whatever_makes_the_server_fail(
-    fuzzed: FastAPI, runner: asyncio.Runner, claim: Claims
-) -> None:
+def test_no_request_whatever_makes_the_server_fail(fuzzed: FastAPI, run: running.Run, claim: Claims) -> None:
     shown = claim(
         "N-06",
         "Requests to the API, right, almost right and hostile: no answer of 500 or more, no trace, every "
@@ -88,7 +87,7 @@ def test_no_request_whatever_makes_the_server_fail(
     @given(st.sampled_from(known).flatmap(lambda one: st.tuples(st.just(one), requests(one))))
     def fuzz(drawn: object) -> None:
         operation, wire = drawn  # type: ignore[misc]
-        reply = runner.run(asyncio.wait_for(ask(fuzzed, wire), HANG_S))
+        reply = run(asyncio.wait_for(ask(fuzzed, wire), HANG_S))
         judge(wire, reply)
         seen[operation.method, operation.path] += 1
         statuses[reply.status] += 1
@@ -97,7 +96,7 @@ def test_no_request_whatever_makes_the_server_fail(
     assert sum(seen.values()) >= COUNT
     assert set(seen) == {(one.method, one.path) for one in known}, "an operation was never tried"
     assert {200, 400, 404, 405, 415, 422} <= set(statuses), statuses
-    alive = runner.run(ask(fuzzed, Wire("GET", "/healthz")))
+    alive = run(ask(fuzzed, Wire("GET", "/healthz")))
     assert json.loads(alive.body)["status"] == "ok"
     shown.done(
         sum(seen.values()),
