@@ -35,7 +35,7 @@ def test_the_last_line_is_the_result(claim: Claims) -> None:
     assert done.returncode == 0, done.stderr
     name, figures = done.stdout.strip().splitlines()[-1].split(" ", 1)
     found = json.loads(figures)
-    assert name == "RESULT" and found["errors"] == found["lost"] == 0, done.stdout
+    assert name == "RESULT" and found["errors"] == found["plain_errors"] == found["lost"] == 0, done.stdout
     assert all(math.isfinite(value) for value in found.values())
     assert 0 < found["save_p95_ms"] <= found["save_p99_ms"] <= found["save_max_ms"]
     assert min(found["saves"], found["exports"], found["writer_per_s"], found["plain_per_s"]) > 0

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from anyio import to_thread
 from sqlalchemy import Connection, Engine, event
 
 from annotator.api.app import create_app
@@ -44,6 +45,10 @@ class PlainWriter:
         """Run `work` in a transaction on this thread."""
         with self._engine.begin() as connection:
             return work(connection)
+
+    async def written(self, work: Callable[[Connection], Any], _patience_s: float | None = None) -> Any:
+        """The same for an event loop, in a thread of the pool."""
+        return await to_thread.run_sync(self.write, work)
 
     def settle(self) -> None:
         """All that was written is committed."""
