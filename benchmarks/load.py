@@ -89,6 +89,16 @@ def draw_noise(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
+def idle_s(options: argparse.Namespace) -> float:
+    """Seconds that only the annotators work: a minute says as much as ten."""
+    return min(float(options.seconds) / 2, 60.0)
+
+
+def rush_s(options: argparse.Namespace) -> float:
+    """Seconds that everybody saves without a pause, with either writer."""
+    return min(float(options.seconds) / 4, 30.0)
+
+
 def lost(database: Path, acknowledged: list[str]) -> int:
     """How many acknowledged operations the database does not hold."""
     with closing(sqlite_module().connect(str(database))) as connection:
@@ -107,7 +117,7 @@ def under_load(
     with whole(folder / "data", **environment) as server:
         task = Task(server.port, project, images, categories)
         progress.console.print(f"{len(images)} pictures x {len(categories)} categories on port {server.port}")
-        idle = asyncio.run(work(task, "idle", seconds=options.seconds / 2, busy=False, **people))
+        idle = asyncio.run(work(task, "idle", seconds=idle_s(options), busy=False, **people))
         importing = start_import(folder, pictures, environment)
         try:
             asyncio.run(until_training(task))
@@ -157,7 +167,7 @@ def without_pause(folder: Path, options: argparse.Namespace, *flags: str) -> Boo
         task = Task(server.port, world.project, world.images, world.categories)
         book = asyncio.run(
             work(
-                task, "rush", annotators=options.annotators, think_s=0.0, seconds=options.seconds / 4,
+                task, "rush", annotators=options.annotators, think_s=0.0, seconds=rush_s(options),
                 seed=options.seed, busy=False, look=False,
             )
         )  # fmt: skip
@@ -188,8 +198,8 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, float]:
         print("error:", error)
     figures |= spread(loaded.ms["save"], "save") | spread(idle.ms["save"], "idle_save")
     figures |= spread(writer.ms["save"], "writer") | spread(plain.ms["save"], "plain")
-    figures["writer_per_s"] = len(writer.ms["save"]) / (options.seconds / 4)
-    figures["plain_per_s"] = len(plain.ms["save"]) / (options.seconds / 4)
+    figures["writer_per_s"] = len(writer.ms["save"]) / rush_s(options)
+    figures["plain_per_s"] = len(plain.ms["save"]) / rush_s(options)
     figures["next_p95_ms"] = float(np.percentile(loaded.ms["next"], 95))
     figures["image_p95_ms"] = float(np.percentile(loaded.ms["image"], 95))
     figures["errors"] = len(loaded.errors) + len(idle.errors) + len(writer.errors)
