@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from annotator import cli
 from annotator.exporting.reader import cell_states
 from annotator.records import CellState
+from tests.annotator.terminal import Run, commands
 
-Run = Callable[..., tuple[int, str]]
 Maker = Callable[..., Path]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command in this process; its exit code and everything it said."""
-    monkeypatch.setenv("ANNOTATOR_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["annotator", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
-
-    return call
+    return commands(tmp_path / "data", monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 import stat
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
-from annotator import cli
 from annotator.api.app import create_app
 from annotator.settings import Settings
 from annotator.store import Store, projects
 from tests.annotator.api.people import BASE, NOW, PASSWORD
-
-Run = Callable[..., tuple[int, str]]
+from tests.annotator.terminal import Run, commands
 
 
 @pytest.fixture
@@ -28,17 +24,7 @@ def data_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def run(data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command in this process; its exit code and everything it said."""
-    monkeypatch.setenv("ANNOTATOR_DATA_DIR", str(data_dir))
-    monkeypatch.setenv("COLUMNS", "400")
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["annotator", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
-
-    return call
+    return commands(data_dir, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from annotator import cli
 from annotator.records import Category, Image, Project
 from annotator.store import Store, categories, decisions, now_ms
 from tests.annotator.generation_builder import decide
-
-Run = Callable[..., tuple[int, str]]
+from tests.annotator.terminal import Run, commands
 
 
 @pytest.fixture
 def run(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command on the test's data folder; its exit code and everything it said."""
-    monkeypatch.setenv("ANNOTATOR_DATA_DIR", str(store.data_dir))
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def call(*arguments: object) -> tuple[int, str]:
-        words = ["annotator", "categories", *map(str, arguments), "--project", "holiday"]
-        monkeypatch.setattr(sys, "argv", words)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
-
-    return call
+    return commands(
+        store.data_dir, monkeypatch, capsys, before=["categories"], after=["--project", "holiday"]
+    )
 
 
 @pytest.fixture

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from annotator import cli
 from annotator.records import Category, Image, Project
 from annotator.store import Store, categories, now_ms, projects
 from tests.annotator.generation_builder import decide
+from tests.annotator.terminal import Run, commands
 
-Run = Callable[..., tuple[int, str]]
 DAY = 24 * 3600 * 1000
 
 
 @pytest.fixture
 def run(store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call the command on the test's data folder; its exit code and everything it said."""
-    monkeypatch.setenv("ANNOTATOR_DATA_DIR", str(store.data_dir))
-    monkeypatch.setenv("COLUMNS", "300")
-
-    def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["annotator", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
-
-    return call
+    return commands(store.data_dir, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from annotator.api.app import create_app
 from annotator.records import Category, Image, Project
 from annotator.settings import Settings
 from annotator.store import Store, categories, now_ms
+from tests.annotator.api.people import World, build
 
 BASE = "http://127.0.0.1:7860"
 
@@ -19,6 +20,14 @@ BASE = "http://127.0.0.1:7860"
 @pytest.fixture
 def app(store: Store, settings: Settings) -> FastAPI:
     return create_app(store, settings)
+
+
+@pytest.fixture
+def world(store: Store, public_settings: Settings) -> Iterator[World]:
+    """A public server with people of every role and a client."""
+    app, ids, headers, places = build(store, public_settings)
+    with TestClient(app, base_url=BASE, follow_redirects=False) as client:
+        yield World(app, store, client, ids, headers, places)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
@@ -127,3 +128,9 @@ def build(
 
 def _join(store: Store, where: Place, user_id: int, role: Role) -> None:
     store.write(lambda c: members.put(c, where.project_id, user_id, role, now=NOW))
+
+
+def ask(world: World, actor: str, method: str, path: str, body: Any = None) -> Any:
+    """The answer to one request of `actor`, without what the client kept of others."""
+    world.client.cookies.clear()
+    return world.client.request(method, path, headers=world.headers[actor], json=body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,25 +10,12 @@ from starlette.testclient import TestClient
 
 from annotator.actions import inviting
 from annotator.people import Grant, Role
-from annotator.settings import Settings
 from annotator.store import Store, deeds, invitations, members
 from annotator.store.secret import digest
-from tests.annotator.api.people import BASE, NOW, PASSWORD, World, bearer, build
+from tests.annotator.api.people import BASE, NOW, PASSWORD, World, ask, bearer
 
 WEEK_MS = 7 * 24 * 3600 * 1000
 ALL = "/api/users/invitations"
-
-
-@pytest.fixture
-def world(store: Store, public_settings: Settings) -> Iterator[World]:
-    app, ids, headers, places = build(store, public_settings)
-    with TestClient(app, base_url=BASE, follow_redirects=False) as client:
-        yield World(app, store, client, ids, headers, places)
-
-
-def ask(world: World, actor: str, method: str, path: str, body: Any = None) -> Any:
-    world.client.cookies.clear()
-    return world.client.request(method, path, headers=world.headers[actor], json=body)
 
 
 def of(world: World, place: str = "home") -> str:

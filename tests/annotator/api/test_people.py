@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,22 +16,10 @@ from annotator.records import CellState, NewDecision
 from annotator.settings import Settings
 from annotator.store import Store, deeds, invitations, members, sessions, tokens, users
 from annotator.store.secret import digest
-from tests.annotator.api.people import BASE, NOW, PASSWORD, World, account, bearer, build, session
+from tests.annotator.api.people import BASE, NOW, PASSWORD, World, account, ask, bearer, session
 
 OTHER_PASSWORD = "another good password"
 WEEK_MS = 7 * 24 * 3600 * 1000
-
-
-@pytest.fixture
-def world(store: Store, public_settings: Settings) -> Iterator[World]:
-    app, ids, headers, places = build(store, public_settings)
-    with TestClient(app, base_url=BASE, follow_redirects=False) as client:
-        yield World(app, store, client, ids, headers, places)
-
-
-def ask(world: World, actor: str, method: str, path: str, body: Any = None) -> Any:
-    world.client.cookies.clear()
-    return world.client.request(method, path, headers=world.headers[actor], json=body)
 
 
 def home(world: World, rest: str = "") -> str:
