@@ -280,7 +280,7 @@ def test_no_separator_of_another_spreadsheet_begins_a_cell(name: str) -> None:
 
 NAMES = (
     st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
-    .map(str.strip)
+    .map(lambda name: unicodedata.normalize("NFC", name).strip())  # as every name is when it comes in
     .filter(usable)
 )
 SPECIAL = st.sampled_from(
