@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from annotator.errors import NotFound, OtherPerson
+from annotator.errors import OtherPerson
 from annotator.records import Category, NewDecision, PastDecision, StoredDecision
 from annotator.store import Store, categories, decisions, deeds, history, projects, users
 from annotator.store.clock import now_ms
@@ -42,7 +42,7 @@ def rename(store: Store, project_id: int, category_id: int, name: str, *, by: in
     """Another name for the same category; the deed keeps the old one."""
 
     def work(c: Connection) -> Category:
-        before = _owned(c, project_id, category_id)
+        before = categories.of_project(c, project_id, category_id)
         after = categories.rename(c, category_id, name)
         if after.name != before.name:
             _note(c, "rename_category", after, by, before=before.name)
@@ -55,7 +55,7 @@ def archive(store: Store, project_id: int, category_id: int, *, by: int | None) 
     """Stop asking a category."""
 
     def work(c: Connection) -> Category:
-        before = _owned(c, project_id, category_id)
+        before = categories.of_project(c, project_id, category_id)
         if before.archived_at is None:
             _note(c, "archive_category", before, by)
         return categories.archive(c, category_id, now=now_ms())
@@ -67,20 +67,12 @@ def restore(store: Store, project_id: int, category_id: int, *, by: int | None) 
     """Ask an archived category again."""
 
     def work(c: Connection) -> Category:
-        before = _owned(c, project_id, category_id)
+        before = categories.of_project(c, project_id, category_id)
         if before.archived_at is not None:
             _note(c, "restore_category", before, by)
         return categories.restore(c, category_id)
 
     return store.write(work)
-
-
-def _owned(c: Connection, project_id: int, category_id: int) -> Category:
-    projects.get(c, project_id)
-    category = categories.get(c, category_id)
-    if category.project_id != project_id:  # not told from one that never was
-        raise NotFound(f"There is no category {category_id}.")
-    return category
 
 
 def _note(c: Connection, action: str, category: Category, by: int | None, **detail: str) -> None:

@@ -47,9 +47,8 @@ class Lasting:
     def __init__(self, scope: Scope, answer: Answer, *, began: float, roles: Roles | None) -> None:
         self.scope = scope
         self.began = began
-        self.roles = (
-            roles  # of its reader at the last look; None where the address itself says what is needed
-        )
+        # of its reader at the last look; None where the address itself says what is needed
+        self.roles = roles
         self.work = CancelScope()
         self.refused: Unwanted | None = None
         self._answer = answer

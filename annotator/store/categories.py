@@ -91,6 +91,15 @@ def get(c: Connection, category_id: int) -> Category:
     return Category(**fields(row))
 
 
+def of_project(c: Connection, project_id: int, category_id: int) -> Category:
+    """A category of this project, archived or not, or NotFound."""
+    projects.get(c, project_id)
+    found = get(c, category_id)
+    if found.project_id != project_id:  # not told from one that never was
+        raise NotFound(f"There is no category {category_id}.")
+    return found
+
+
 def rename(c: Connection, category_id: int, name: str) -> Category:
     """Give a category another name; its id and its labels stay."""
     category = get(c, category_id)

@@ -19,7 +19,7 @@ _DECISION = schema.Decision
 _LABEL = schema.Label
 _STAT = schema.CategoryStat
 _LABEL_COLUMNS = tuple(getattr(_LABEL, name) for name in batches.LABEL_COLUMNS)
-_SOME: BindParameter[Any] = bindparam("some", expanding=True)  # ids or cells, as many as there are
+_SOME: BindParameter[Any] = bindparam("some", expanding=True)  # ids, as many as there are
 _HEAD = select(func.coalesce(func.max(_DECISION.seq), 0)).where(_DECISION.project_id == bindparam("project"))
 _LABELS = select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(_SOME))
 _TOUCHED = select(_DECISION.image_id, _DECISION.category_id).where(

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from annotator.errors import BadInput, Conflict, NotFound
+from annotator.errors import BadInput, Conflict
 from annotator.records import Category, CellState, Disagreement, Merged, Source
-from annotator.store import bulk, categories, projects
+from annotator.store import bulk, categories
 from annotator.store.rows import fields
 
 MODE: Final = "merge"  # of the decisions that a merge adds; their source is "derived"
@@ -56,7 +56,7 @@ def look(c: Connection, project_id: int, source_id: int, target_id: int) -> Merg
     NotFound for a category that is not of the project, BadInput when both are the same, Conflict when the
     target is archived. The source may be: answers that came after an earlier merge are taken over then.
     """
-    source, target = (_owned(c, project_id, key) for key in (source_id, target_id))
+    source, target = (categories.of_project(c, project_id, key) for key in (source_id, target_id))
     if source.id == target.id:
         raise BadInput(f'into: the category "{source.name}" cannot be merged into itself.')
     if target.archived_at is not None:
@@ -101,11 +101,3 @@ def _merged(c: Connection, source: Category, target: Category) -> Merged:
         for row in rows
     )
     return Merged(source=source, target=target, **counts, differing=differing, done=False)
-
-
-def _owned(c: Connection, project_id: int, category_id: int) -> Category:
-    projects.get(c, project_id)
-    found = categories.get(c, category_id)
-    if found.project_id != project_id:  # not told from one that never was
-        raise NotFound(f"There is no category {category_id}.")
-    return found

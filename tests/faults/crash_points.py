@@ -90,6 +90,21 @@ def points_of(log: Path) -> list[Point]:
     return [(name, number) for name, count in sorted(most.items()) for number in range(1, count + 1)]
 
 
+def copied(fresh: Path, name: str) -> Path:
+    """A copy of a folder beside it."""
+    return Path(shutil.copytree(fresh, fresh.with_name(name)))
+
+
+def points_in(mother: Mother, fresh: Path, deed: str, *, more_than: int) -> list[Point]:
+    """Crash points of an undisturbed run of a deed on a copy of a folder."""
+    log = fresh.with_name("calls.txt")
+    folder = copied(fresh, "counted")
+    said = run_traced(mother, folder, deed, str(folder), log=log)
+    found = points_of(log)
+    assert "ended" in said and len(found) > more_than, said
+    return found
+
+
 def spread(points: Sequence[Point], wanted: int) -> Iterator[Point]:
     """At most `wanted` of the points, evenly."""
     step = max(1.0, len(points) / wanted)

@@ -15,7 +15,7 @@ from annotator.settings import Settings
 from annotator.store import Store
 from tests.annotator.keeping.world import content, make_world
 from tests.faults.claims import Claims, size
-from tests.faults.crash_points import Point, kill_at, needs_strace, points_of, run_traced, spread
+from tests.faults.crash_points import copied, kill_at, needs_strace, points_in, spread
 from tests.faults.servers import Mother
 
 
@@ -39,20 +39,6 @@ def prepare(folder: Path, settings: Settings, store: Store) -> tuple[Any, Any]:
     return earlier, content(folder / "data")
 
 
-def copied(fresh: Path, name: str) -> Path:
-    return Path(shutil.copytree(fresh, fresh.with_name(name)))
-
-
-def points(mother: Mother, fresh: Path, deed: str) -> list[Point]:
-    """Crash points of an undisturbed run."""
-    log = fresh.with_name("calls.txt")
-    folder = copied(fresh, "counted")
-    said = run_traced(mother, folder, deed, str(folder), log=log)
-    found = points_of(log)
-    assert "ended" in said and len(found) > 5, said
-    return found
-
-
 def test_a_restore_killed_anywhere_leaves_the_old_or_the_new_folder(
     mother: Mother, memory_path: Path, claim: Claims, settings: Settings, store: Store
 ) -> None:
@@ -64,7 +50,7 @@ def test_a_restore_killed_anywhere_leaves_the_old_or_the_new_folder(
     needs_strace()
     fresh = memory_path / "fresh"
     earlier, now = prepare(fresh, settings, store)
-    found = points(mother, fresh, "restore")
+    found = points_in(mother, fresh, "restore", more_than=5)
     tried = list(spread(found, size(10, len(found))))
     killed = 0
     for place, point in enumerate(tried):
@@ -91,7 +77,7 @@ def test_a_backup_killed_anywhere_is_whole_or_not_there(
     needs_strace()
     fresh = memory_path / "fresh"
     _, now = prepare(fresh, settings, store)
-    found = points(mother, fresh, deed)
+    found = points_in(mother, fresh, deed, more_than=5)
     tried = list(spread(found, size(6, len(found))))
     killed = 0
     for place, point in enumerate(tried):

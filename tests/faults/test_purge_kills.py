@@ -15,7 +15,7 @@ from annotator.settings import Settings
 from annotator.store import Store, checks, now_ms, projects
 from tests.annotator.keeping.world import content, files, make_world
 from tests.faults.claims import Claims, size
-from tests.faults.crash_points import Point, kill_at, needs_strace, points_of, run_traced, spread
+from tests.faults.crash_points import copied, kill_at, needs_strace, points_in, spread
 from tests.faults.servers import Mother
 
 DAY = 24 * 3600 * 1000
@@ -68,15 +68,6 @@ def finish(data_dir: Path) -> None:
     store.close()
 
 
-def points(mother: Mother, fresh: Path) -> list[Point]:
-    log = fresh.with_name("calls.txt")
-    folder = Path(shutil.copytree(fresh, fresh.with_name("counted")))
-    said = run_traced(mother, folder, "purge", str(folder), log=log)
-    found = points_of(log)
-    assert "ended" in said and len(found) > 20, said
-    return found
-
-
 def test_a_removal_killed_anywhere_is_finished_by_the_next(
     mother: Mother, memory_path: Path, claim: Claims, settings: Settings, store: Store
 ) -> None:
@@ -89,11 +80,11 @@ def test_a_removal_killed_anywhere_is_finished_by_the_next(
     fresh = memory_path / "fresh"
     wanted = prepare(fresh, settings, store)
     assert len(wanted["image"]) == 1 and len(wanted["files"]) == 1, "it shares a picture"
-    found = points(mother, fresh)
+    found = points_in(mother, fresh, "purge", more_than=20)
     tried = list(spread(found, size(10, len(found))))
     killed = 0
     for place, point in enumerate(tried):
-        folder = Path(shutil.copytree(fresh, fresh.with_name(f"at-{place}")))
+        folder = copied(fresh, f"at-{place}")
         killed += "ended" not in kill_at(mother, folder, point, "purge", str(folder))
         finish(folder / "data")
         after = content(folder / "data")
