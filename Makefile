@@ -51,7 +51,7 @@ bench-abuse: $(STAMPS)/dev
 	$(BIN)/python benchmarks/abuse.py $(ARGS)
 
 # Every claim at its full size (about an hour), then docs/reliability.md from what was seen. Root can cut power.
-# ARGS names tests, which then run one after the other.
+# ARGS names tests, which then run one after the other; the page keeps its other lines.
 faults: export FAULTS := full
 faults: export FAULTS_RESULTS := $(STAMPS)/faults.jsonl
 faults: $(STAMPS)/dev chromium
@@ -60,7 +60,7 @@ faults: $(STAMPS)/dev chromium
 	$(if $(ARGS),$(BIN)/python -m pytest -m claims $(ARGS) || status=$$?; , \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal -m "claims and not alone" || status=$$?; \
 	  $(BIN)/python -m pytest -m "claims and alone" || status=$$?; ) \
-	$(BIN)/python -m tests.faults.report $(FAULTS_RESULTS) && exit $$status
+	$(BIN)/python -m tests.faults.report $(FAULTS_RESULTS) $(if $(ARGS),--part) && exit $$status
 
 # Versions and digests of all that is installed at run time, and the bill of materials made from them.
 lock: $(STAMPS)/dev

@@ -1,16 +1,17 @@
-"""Writes docs/reliability.md from the results of a run.
+"""Writes docs/reliability.md, and the figures it is made of beside it, from the results of a run.
 
-    python -m tests.faults.report RESULTS [--command TEXT]
+    python -m tests.faults.report RESULTS [--part] [--command TEXT]
 
 RESULTS is the file that FAULTS_RESULTS named, see `claims`. Every sentence of the page comes from a test that
-said it, with how far it was tried and how it ended; nothing in the table is written by hand.
+said it, with how far it was tried and how it ended; nothing in the table is written by hand. After a run of
+some tests only (`--part`) the others keep their last outcome, with the commit that it belongs to.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,12 @@ def read(path: Path) -> list[Line]:
     for text in path.read_text(encoding="utf-8").splitlines():
         line = json.loads(text)
         last[line["test"], line["id"], line["text"]] = line
-    return sorted(last.values(), key=lambda line: (line["id"], line["test"], line["text"]))
+    return in_order(last.values())
+
+
+def in_order(lines: Iterable[Line]) -> list[Line]:
+    """By id, then by test."""
+    return sorted(lines, key=lambda line: (line["id"], line["test"], line["text"]))
 
 
 def render(lines: Sequence[Line], *, command: str) -> str:
@@ -66,13 +72,19 @@ def row(line: Line) -> str:
 
 
 def main() -> None:
-    """Write the page."""
+    """Write the page and its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("--command", default="make faults")
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--part", action="store_true", help="keep what the page says of other tests")
     options = parser.parse_args()
+    figures = options.page.with_suffix(".jsonl")
     lines = read(options.results)
+    if options.part and figures.exists():
+        again = {line["test"] for line in lines}
+        lines = in_order([*lines, *(line for line in read(figures) if line["test"] not in again)])
+    figures.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines), "utf-8")
     options.page.write_text(render(lines, command=options.command), "utf-8")
 
 

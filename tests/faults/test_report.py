@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.report import read, render
+from tests.faults.report import PAGE, read, render
 from tests.faults.servers import ROOT
 
 CONFTEST = """
@@ -84,3 +84,27 @@ def test_the_last_run_of_a_test_counts(results: Path) -> None:
     with results.open("a") as file:
         file.write(json.dumps(better) + "\n")
     assert [line["outcome"] for line in read(results) if line["id"] == "N-02"] == ["passed"]
+
+
+def test_a_run_of_some_tests_keeps_the_other_lines(results: Path, tmp_path: Path) -> None:
+    page, again = tmp_path / "page.md", tmp_path / "again.jsonl"
+    command = [sys.executable, "-m", "tests.faults.report"]
+    subprocess.run([*command, str(results), "--page", str(page)], cwd=ROOT, check=True, timeout=60)
+    (broken,) = [line for line in read(results) if line["test"].endswith("test_broken")]
+    mended = {**broken, "outcome": "passed", "text": "Nothing is torn any more.", "commit": "repaired"}
+    again.write_text(json.dumps(mended) + "\n", "utf-8")
+    subprocess.run([*command, str(again), "--page", str(page), "--part"], cwd=ROOT, check=True, timeout=60)
+    told = page.read_text("utf-8")
+    assert "2 of 4 claims shown" in told and "`repaired`" in told and "Nothing is lost." in told
+    assert "Nothing is torn any more." in told and "Nothing \\| is torn." not in told
+    subprocess.run([*command, str(again), "--page", str(page)], cwd=ROOT, check=True, timeout=60)
+    assert "1 of 1 claims shown" in page.read_text("utf-8")
+
+
+def test_the_page_in_docs_is_made_of_the_figures_beside_it_and_its_tests_exist() -> None:
+    lines = read(PAGE.with_suffix(".jsonl"))
+    command = PAGE.read_text("utf-8").partition(", command `")[2].partition("`")[0]
+    assert render(lines, command=command) == PAGE.read_text("utf-8")
+    for name in {line["test"] for line in lines}:
+        path, _, function = name.partition("::")
+        assert f"def {function.partition('[')[0]}(" in (ROOT / path).read_text("utf-8"), name
