@@ -6,8 +6,6 @@ who holds it. The kernel lets go of it when a process ends, however that ends.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import time
@@ -16,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from annotator import locking
 from annotator.errors import StoreError
 from annotator.processes import born
 
@@ -52,10 +51,10 @@ def _held(data_dir: Path) -> Iterator[IO[str]]:
     end = time.monotonic() + WAIT_S
     while True:
         path = data_dir / NAME
-        with open(path, "a+", encoding="utf-8", opener=_private) as file:
-            if _taken(file, alone=True):
+        with locking.open_private(path) as file:
+            if locking.take(file, data_dir):
                 file.truncate(0)  # whoever is named there has ended
-            if _taken(file) and _is_at(file, path):
+            if locking.take(file, data_dir, shared=True) and _is_at(file, path):
                 yield file
                 return
         if time.monotonic() >= end:
@@ -65,26 +64,9 @@ def _held(data_dir: Path) -> Iterator[IO[str]]:
         time.sleep(_POLL_S)
 
 
-def _taken(file: IO[str], *, alone: bool = False) -> bool:
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise StoreError(
-                f"{Path(file.name).parent} cannot be locked ({error.strerror}); "
-                "put the data folder on a local disk."
-            ) from error
-        return False
-    return True
-
-
 def _is_at(file: IO[str], path: Path) -> bool:
     try:
         there = path.stat()
     except OSError:
         return False
     return os.path.samestat(there, os.fstat(file.fileno()))
-
-
-def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import socket
+from contextlib import ExitStack
 from types import TracebackType
 from typing import IO
 
+from annotator import locking
 from annotator.errors import StoreError
 from annotator.settings import Settings
 from annotator.store import Store
-
-_TAKEN = frozenset({errno.EWOULDBLOCK, errno.EACCES})
 
 
 class ServerLock:
@@ -32,17 +30,15 @@ class ServerLock:
 
     def __enter__(self) -> ServerLock:
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self._data_dir / "server.lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        file = os.fdopen(descriptor, "a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            with file:
-                raise self._refusal(error, file) from error
-        file.seek(0)
-        self._must_check = bool(file.read().strip())
-        self._note(file, f"{os.getpid()} on {socket.gethostname()}")
-        self._file = file
+        with ExitStack() as until_held:
+            file = until_held.enter_context(locking.open_private(self._data_dir / "server.lock"))
+            if not locking.take(file, self._data_dir):
+                raise self._in_use(file)
+            file.seek(0)
+            self._must_check = bool(file.read().strip())
+            self._note(file, f"{os.getpid()} on {socket.gethostname()}")
+            self._file = file
+            until_held.pop_all()
         return self
 
     def __exit__(
@@ -77,12 +73,7 @@ class ServerLock:
         self._must_check = False
         return True
 
-    def _refusal(self, error: OSError, file: IO[str]) -> StoreError:
-        if error.errno not in _TAKEN:
-            return StoreError(
-                f"{self._data_dir} cannot be locked ({error.strerror}), so two servers could write at once; "
-                "put the data folder on a local disk."
-            )
+    def _in_use(self, file: IO[str]) -> StoreError:
         file.seek(0)
         holder = file.read(200).strip() or "unknown"
         return StoreError(

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -103,7 +103,8 @@ def last_resort(supervisor: Supervisor, ended: threading.Event, seconds: float =
     log.error("The end in order took more than %g s and is cut short; what was answered is stored.", seconds)
     pid = supervisor.pid
     if pid is not None:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(pid, signal.SIGKILL)
     os._exit(0)
 
 

@@ -206,7 +206,13 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
     """Upgrades of one data folder wait for each other; a killed one lets go by itself."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise SchemaError(
+                f"{folder} cannot be locked ({error.strerror}), so two programs could upgrade it at once; "
+                "use a folder on a local disk."
+            ) from error
         yield
     finally:
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -111,7 +112,10 @@ def require_shape(folder: Path, *, grid: tuple[int, int], dim: int) -> None:
 
 
 def take_lock(folder: Path) -> BinaryIO:
-    """An exclusive lock that the system gives back when the process ends, however it ends."""
+    """An exclusive lock that the system gives back when the process ends, however it ends.
+
+    RuntimeError when another process has it, or when nothing can be locked there.
+    """
     stream = (folder / "writer.lock").open("a+b")
     try:
         if sys.platform == "win32":
@@ -125,5 +129,9 @@ def take_lock(folder: Path) -> BinaryIO:
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         stream.close()
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            raise RuntimeError(
+                f"The feature cache {folder.name} cannot be locked ({error.strerror}); use a local disk."
+            ) from error
         raise RuntimeError(f"The feature cache {folder.name} is being written by another process.") from error
     return stream

@@ -26,6 +26,7 @@ from annotator.importing.shelf import Shelf, Staged
 from annotator.records import ImageState, ImportReport, NewImage, RefusedFile
 from annotator.settings import Settings
 from annotator.store import LONG_PATIENCE_S, Store, images, now_ms, projects
+from annotator.store.images import Kept
 
 Progress = Callable[[int, int | None, str], None]
 BATCH = 64
@@ -161,7 +162,7 @@ def _import_found(
 
 
 def _checked(
-    items: Iterable[Item], place: Shelf, known: Mapping[str, tuple[str, str]], max_pixels: int
+    items: Iterable[Item], place: Shelf, known: Mapping[str, Kept], max_pixels: int
 ) -> Iterator[_Taken | RefusedFile]:
     """Check and stage pictures on all cores (decoding is done in other processes), answers in order."""
     waiting: deque[Future[_Taken | RefusedFile]] = deque()
@@ -182,14 +183,14 @@ def _checked(
 def _check(
     item: Item,
     place: Shelf,
-    known: Mapping[str, tuple[str, str]],
+    known: Mapping[str, Kept],
     max_pixels: int,
     decoders: Decoders,
 ) -> _Taken | RefusedFile:
     try:
         data = item.read()
         sha = hashlib.sha256(data).hexdigest()
-        if sha in known and place.holds(known[sha][1]):
+        if sha in known and _is_whole(known[sha], sha, len(data), place):
             return _Taken(name=item.name, sha256=sha)
         normal = decoders.decode(data, item.name, max_pixels)
     except BadFile as error:
@@ -198,6 +199,16 @@ def _check(
     except OSError as error:
         return RefusedFile(name=item.name, reason=f"it cannot be read ({error.strerror or error})")
     return _stage(item.name, sha, data, normal, place)
+
+
+def _is_whole(kept: Kept, sha: str, size: int, place: Shelf) -> bool:
+    """Whether nothing of a picture is missing or known to have changed; else it is taken in once more."""
+    return (
+        kept.state not in (ImageState.MISSING, ImageState.CHANGED)
+        and place.holds(kept.original, size)
+        and place.holds(kept.canonical)
+        and place.holds(shelf.thumbnail(sha))
+    )
 
 
 def _stage(name: str, sha: str, data: bytes, normal: Normalised, place: Shelf) -> _Taken:
@@ -236,7 +247,7 @@ def _keep(
     project_id: int,
     batch: Sequence[_Taken],
     place: Shelf,
-    known: dict[str, tuple[str, str]],
+    known: dict[str, Kept],
     tally: _Tally,
 ) -> None:
     """Files first, rows after; then count."""
@@ -257,7 +268,7 @@ def _keep(
 
     stored = store.write(rows, patience_s=LONG_PATIENCE_S) if new else {}
     for sha, image in new.items():
-        known[sha] = (stored[sha][0], image.original)
+        known[sha] = Kept(stored[sha][0], image.original, image.canonical, ImageState.READY)
     fresh = {sha for sha, (_, created) in stored.items() if created}
     for taken in batch:
         if taken.note:
@@ -265,13 +276,13 @@ def _keep(
         if taken.sha256 in fresh:
             fresh.discard(taken.sha256)
             tally.added += 1
-            if known[taken.sha256][0] != taken.name:
-                other = known[taken.sha256][0]
+            if known[taken.sha256].name != taken.name:
+                other = known[taken.sha256].name
                 tally.renamed.append(f"{taken.name} is another picture here and was stored as {other}.")
             continue
         tally.duplicates += 1
-        if known[taken.sha256][0] != taken.name:
-            tally.twins.append(f"{taken.name} has the same bytes as {known[taken.sha256][0]}.")
+        if known[taken.sha256].name != taken.name:
+            tally.twins.append(f"{taken.name} has the same bytes as {known[taken.sha256].name}.")
 
 
 def _shortened(notes: Sequence[str]) -> list[str]:

@@ -6,25 +6,26 @@ together, and whoever removes files takes it alone.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
+from annotator import locking
 from annotator.artifacts import sync_folder
 from annotator.errors import Conflict, StoreError, is_full, no_room
 
 STALE_SECONDS = 24 * 3600
+_PIECE = 2**20
 LOCK = "pictures.lock"
-_POLL_S = 0.05
+WAIT_S = 60.0  # a removal holds the lock for moments only, unless it is stopped or its disk hangs
+BREATH_S = 2 * locking.POLL_S  # how long a removal stays away between two steps
+_PLACE = "The data folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,67 +54,57 @@ def thumbnail(sha256: str) -> str:
 @contextmanager
 def alone(data_dir: Path, *, wait_s: float) -> Iterator[None]:
     """Keep imports out for a moment; Conflict when one is at work for longer than `wait_s`."""
-    with _lock_file(data_dir) as file:
-        end = time.monotonic() + wait_s
-        while not _taken(file):
-            if time.monotonic() > end:
-                raise Conflict("Pictures are being imported; try again when that has ended.")
-            time.sleep(_POLL_S)
+    with locking.open_private(data_dir / LOCK) as file:
+        if not locking.take(file, _PLACE, wait_s=wait_s):
+            raise Conflict("Pictures are being imported; try again when that has ended.")
         yield
-
-
-def _lock_file(data_dir: Path) -> IO[str]:
-    path = data_dir / LOCK
-    return open(path, "a", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600))
-
-
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            raise
-        return False
-    return True
 
 
 class Shelf:
     """Stages files in a folder of its own, on any thread, and moves them to their places in batches.
 
-    StoreError when the disk refuses.
+    StoreError when the disk refuses, Conflict on entering while a removal keeps the pictures to itself.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir
         self._incoming = data_dir / "incoming" / uuid.uuid4().hex
-        self._lock: IO[str] | None = None
+        self._held = ExitStack()
 
     def __enter__(self) -> Shelf:
-        with self._storing():
-            self._incoming.mkdir(parents=True)
-            self._lock = _lock_file(self._root)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)  # a removal holds it for moments
-        for left in self._incoming.parent.iterdir():  # of imports that were killed
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+        with ExitStack() as until_held:
+            with self._storing():
+                self._incoming.mkdir(parents=True)
+                until_held.callback(shutil.rmtree, self._incoming, ignore_errors=True)
+                lock = until_held.enter_context(locking.open_private(self._root / LOCK))
+            if not locking.take(lock, _PLACE, shared=True, wait_s=WAIT_S):
+                raise Conflict("Pictures are being removed; try again when that has ended.")
+            self._sweep()
+            self._held = until_held.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self._incoming, ignore_errors=True)
-        if self._lock is not None:
-            self._lock.close()
+        self._held.close()
 
-    def holds(self, relative: str) -> bool:
-        """Whether the file is there."""
-        return (self._root / relative).is_file()
+    def _sweep(self) -> None:
+        """Remove what imports that were killed have left."""
+        for left in self._incoming.parent.iterdir():
+            with suppress(FileNotFoundError):  # of an import that ends just now
+                if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def holds(self, relative: str, size: int | None = None) -> bool:
+        """Whether the file is there, and of this size."""
+        path = self._root / relative
+        return path.is_file() and size in (None, path.stat().st_size)
 
     def stage(self, relative: str, data: bytes) -> Staged | None:
-        """Write and sync `data`, to be moved to `relative` later; None when that file is already complete."""
-        target = self._root / relative
-        if target.is_file() and target.stat().st_size == len(data):
+        """Write and sync `data`, to be moved to `relative` later; None when that file holds just this."""
+        if self.holds(relative, len(data)) and _same(self._root / relative, data):
             return None
+        target = self._root / relative
         temporary = self._incoming / uuid.uuid4().hex
         with self._storing(), temporary.open("wb") as file:
             file.write(data)
@@ -143,3 +134,17 @@ class Shelf:
                 f"Pictures cannot be stored in {self._root} ({error.strerror or error}); "
                 "make room there and import again."
             ) from error
+
+
+def _same(path: Path, data: bytes) -> bool:
+    """Whether a file holds exactly this; one that cannot be read does not."""
+    at, wanted = 0, memoryview(data)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                if piece != wanted[at : at + len(piece)]:
+                    return False
+                at += len(piece)
+    except OSError:
+        return False
+    return at == len(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from annotator import at_work
+from annotator import at_work, locking
 from annotator.artifacts import sync_folder
 from annotator.errors import Conflict, StoreError
 
@@ -40,10 +39,8 @@ def partial(target: Path, word: str) -> Iterator[Path]:
     folder.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Conflict(f"Another run is at work in {folder}; wait for it to end.") from error
+        if not locking.take(descriptor, target.parent):
+            raise Conflict(f"Another run is at work in {folder}; wait for it to end.")
         try:
             empty(folder)
             yield folder
@@ -70,23 +67,20 @@ def nobody_at_work(data_dir: Path, *, besides: Container[str] = ()) -> Iterator[
     """
     with ExitStack() as stack:
         for name in LOCKS:
-            path = data_dir / name
-            if name in besides or (name == WORKER and not path.exists()):
+            if name in besides:
                 continue
-            lock = stack.enter_context(private(path, "a+"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StoreError(f"{data_dir} is in use by {_holder(name, lock)} first.") from error
+            lock = stack.enter_context(locking.open_private(data_dir / name))
+            if not locking.take(lock, data_dir):
+                raise StoreError(f"{data_dir} is in use by {_holder(name, lock)} first.")
         yield
 
 
-def _holder(name: str, lock: IO[Any]) -> str:
+def _holder(name: str, lock: IO[str]) -> str:
     """Who holds a lock, and what to do about it, as far as its file tells."""
     if name == at_work.NAME:
         return f"{' and '.join(at_work.holders(lock)) or 'an unknown process'}; let it end or stop it"
     lock.seek(0)
-    found = re.search(r"\d+[^,\n]*", str(lock.read(200)))
+    found = re.search(r"\d+[^,\n]*", lock.read(200))
     who = f"process {found[0]}" if found else "an unknown process"
     return f"another annotator ({who}); stop it"
 

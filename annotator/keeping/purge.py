@@ -7,11 +7,11 @@ about the pictures stays in `features/`, by digest; that cache can be removed as
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import IO
 
 from sqlalchemy import Connection
 
+from annotator import locking
 from annotator.artifacts import sync_folder
 from annotator.errors import Conflict, NotFound, StoreError, is_full, no_room
 from annotator.failpoints import failpoint
@@ -91,6 +92,7 @@ def _finish(store: Store, project_id: int, on_progress: OnProgress, wait_s: floa
             on_progress(done, None, "pictures")
             if not count:
                 break
+            time.sleep(shelf.BREATH_S)  # an import that waits gets its turn
         while store.write(lambda c: purging.remove_categories(c, project_id), patience_s=LONG_PATIENCE_S):
             on_progress(done, None, "categories")
         failpoint("purge_before_folder")
@@ -191,11 +193,9 @@ class _Going:
 @contextmanager
 def _going(root: Path, project_id: int) -> Iterator[_Going]:
     path = _list_of(root, project_id)
-    with open(path, "a+", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise Conflict("This project is being removed at this moment.") from error
+    with locking.open_private(path) as file:
+        if not locking.take(file, "The data folder"):
+            raise Conflict("This project is being removed at this moment.")
         sync_folder(root)
         yield _Going(path, file)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
@@ -110,10 +111,20 @@ def name_map(c: Connection, project_id: int) -> dict[str, int]:
     return {row[0]: row[1] for row in c.execute(query)}
 
 
-def shas(c: Connection, project_id: int) -> dict[str, tuple[str, str]]:
-    """SHA-256 of the original bytes to name and path of the original, for every image of a project."""
-    query = select(_TABLE.sha256, _TABLE.name, _TABLE.original).where(_TABLE.project_id == project_id)
-    return {sha: (name, original) for sha, name, original in c.execute(query)}
+class Kept(NamedTuple):
+    """What an import needs to know of a picture that is there already."""
+
+    name: str
+    original: str
+    canonical: str
+    state: ImageState
+
+
+def shas(c: Connection, project_id: int) -> dict[str, Kept]:
+    """Every image of a project by the SHA-256 of its original bytes."""
+    query = select(_TABLE.sha256, _TABLE.name, _TABLE.original, _TABLE.canonical, _TABLE.state)
+    rows = c.execute(query.where(_TABLE.project_id == project_id))
+    return {sha: Kept(name, original, made, ImageState(state)) for sha, name, original, made, state in rows}
 
 
 def page(c: Connection, project_id: int, *, after: int = 0, limit: int = 500) -> list[Image]:

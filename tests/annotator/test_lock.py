@@ -32,7 +32,7 @@ def test_a_folder_without_locks_is_refused(settings: Settings, monkeypatch: pyte
     def unable(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("annotator.lock.fcntl.flock", unable)
+    monkeypatch.setattr("annotator.locking.fcntl.flock", unable)
     with pytest.raises(StoreError, match=r"cannot be locked \(No locks available\).*local disk"):
         only_server(settings).__enter__()
 

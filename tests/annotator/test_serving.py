@@ -216,3 +216,19 @@ def test_an_end_that_takes_too_long_is_cut_short_for_server_and_worker() -> None
     done = subprocess.run([sys.executable, "-c", CUT_SHORT], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     until(lambda: not alive(int(done.stdout)))
+
+
+GONE_JUST_THEN = """
+import subprocess, sys, threading
+from types import SimpleNamespace
+from annotator.serving import last_resort
+worker = subprocess.Popen([sys.executable, "-c", "pass"])
+worker.wait()
+last_resort(SimpleNamespace(pid=worker.pid), threading.Event(), 0.1)
+sys.exit("it goes on")
+"""
+
+
+def test_a_worker_that_ends_just_then_does_not_keep_the_server_alive() -> None:
+    done = subprocess.run([sys.executable, "-c", GONE_JUST_THEN], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

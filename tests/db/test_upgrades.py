@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -196,6 +197,18 @@ def test_two_processes_upgrade_an_old_file_once(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0]
     copies = list((tmp_path / BACKUPS).iterdir())
     assert said == sorted(["None", str(copies[0])]) and len(copies) == 1 and revision(path) == head()
+
+
+def test_a_disk_without_locks_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    path = tmp_path / "annotator.db"
+    make(OLD, path)
+    monkeypatch.setattr(migrate.fcntl, "flock", unable)
+    with pytest.raises(SchemaError, match=r"cannot be locked \(No locks available\).*local disk"):
+        upgrade(path)
+    assert revision(path) == OLD
 
 
 def test_a_newer_file_names_the_program_it_needs_and_is_not_touched(tmp_path: Path) -> None:

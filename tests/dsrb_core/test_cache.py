@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import subprocess
@@ -124,6 +125,18 @@ def test_a_second_writer_is_refused_until_the_first_has_closed(tmp_path: Path) -
         writer(tmp_path)
     first.close()
     writer(tmp_path).close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of another kind")
+def test_a_disk_without_locks_is_not_taken_for_another_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unable)
+    with pytest.raises(RuntimeError, match=r"cannot be locked \(No locks available\); use a local disk"):
+        writer(tmp_path)
 
 
 def test_the_lock_of_a_killed_writer_is_free_and_its_finished_append_is_there(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from annotator.processes import born
+
 ROOT = Path(__file__).resolve().parents[2]
 QUIET_WORKER = {
     "ANNOTATOR_BACKBONE": "tiny",
@@ -100,8 +102,10 @@ class Mother:
         assert self._process.stdin is not None
         self._process.stdin.write(shlex.join([str(said), *arguments]) + "\n")
         self._process.stdin.flush()
-        child = Server(said, living=lambda: living(child.pid))
+        # Nobody of ours waits for it: its process id may be somebody else's by the time it is killed.
+        child = Server(said, living=lambda: bool(birth) and born(child.pid) == birth)
         child.pid = int(child.heard(_PID)[1])
+        birth = born(child.pid)
         return child
 
     def close(self) -> None:
@@ -156,15 +160,6 @@ def whole(data_dir: Path, **environment: str) -> Iterator[Server]:
 def beside(data_dir: Path) -> Path:
     """The file that takes the output of a server on `data_dir`."""
     return data_dir.with_name(f"{data_dir.name}.said.txt")
-
-
-def living(pid: int) -> bool:
-    """Whether a process with this id is there."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def ticks(seconds: float, pause: float = 0.01) -> Iterator[int]:

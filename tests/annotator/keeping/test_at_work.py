@@ -16,7 +16,7 @@ from typing import IO
 
 import pytest
 
-from annotator import at_work, cli
+from annotator import at_work, cli, locking
 from annotator.at_work import NAME
 from annotator.cli_common import opened
 from annotator.errors import StoreError
@@ -28,6 +28,7 @@ from annotator.lock import only_server
 from annotator.processes import NICENESS
 from annotator.settings import Settings
 from annotator.store import Store, checks
+from annotator.worker.only_one import only_worker
 from db.migrate import head, revision
 from tests.annotator.keeping.world import World, content
 from tests.db.released import make
@@ -189,7 +190,7 @@ def test_folders_exchanged_between_opening_and_locking_are_noticed(
 ) -> None:
     restore(back_up(world.data_dir, tmp_path / "b").target, tmp_path / "new")
     world.store.close()
-    real, exchanged = at_work.fcntl.flock, []
+    real, exchanged = locking.fcntl.flock, []
 
     def late(file: IO[str], how: int) -> None:
         if not exchanged:
@@ -197,7 +198,7 @@ def test_folders_exchanged_between_opening_and_locking_are_noticed(
             put_in_place(tmp_path / "new", world.data_dir, tmp_path / "aside")
         real(file, how)
 
-    monkeypatch.setattr(at_work.fcntl, "flock", late)
+    monkeypatch.setattr(locking.fcntl, "flock", late)
     with at_work.at_work(world.data_dir, "import"):
         monkeypatch.undo()
         assert exchanged and str(os.getpid()) in (world.data_dir / NAME).read_text(encoding="utf-8")
@@ -212,6 +213,21 @@ def test_a_verb_is_told_while_somebody_has_the_folder_alone(world: World, run: R
     assert code == 1 and "is being restored, repaired or upgraded; try again when that is done." in said
     assert content(world.data_dir) == before
     assert run("train", "--project", "birds")[0] == 0
+
+
+def test_no_worker_starts_in_a_folder_that_somebody_has_alone(world: World, tmp_path: Path) -> None:
+    """Not where none ever was, either: it would go on in the folder that a restore has put aside."""
+    for _ in range(2):
+        with (
+            nobody_at_work(world.data_dir),
+            pytest.raises(StoreError, match="is being restored, repaired or upgraded; try again"),
+            only_worker(world.data_dir, server=None, stop=threading.Event()),
+        ):
+            pass
+        with only_worker(world.data_dir, server=None, stop=threading.Event()) as held:
+            assert held
+            with pytest.raises(StoreError, match="another annotator"), nobody_at_work(world.data_dir):
+                pass
 
 
 def test_a_repair_waits_for_verbs_and_a_look_does_not(world: World) -> None:
@@ -274,7 +290,7 @@ def test_a_folder_without_locks_is_refused_at_once(
     def unable(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(at_work.fcntl, "flock", unable)
+    monkeypatch.setattr(locking.fcntl, "flock", unable)
     with (
         pytest.raises(StoreError, match=r"cannot be locked \(No locks available\).*local disk"),
         at_work.at_work(settings.data_dir, "import"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,30 @@ def test_pictures_are_never_removed_from_under_an_import(world: World) -> None:
             purge.finish(world.store, project_id, wait_s=0)
         assert rows(world, project_id)["image"] == 5
     assert purge.finish(world.store, project_id, wait_s=0).pictures == 5
+
+
+def test_an_import_that_waits_for_a_removal_gets_its_turn_before_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project_id = archived(world)
+    world.actions.removing.begin(by(world), project_id, "birds")
+    monkeypatch.setattr(purge, "PICTURES", 1)
+    left: list[int] = []
+
+    def take_in() -> None:
+        with shelf.Shelf(world.data_dir):
+            left.append(rows(world, project_id)["image"])
+
+    importing = threading.Thread(target=take_in)
+
+    def point(name: str) -> None:
+        if name == "purge_after_rows" and importing.ident is None:
+            importing.start()  # while the removal has the pictures to itself
+
+    monkeypatch.setattr(purge, "failpoint", point)
+    purge.finish(world.store, project_id)
+    importing.join()
+    assert left and 0 < left[0] < 5
 
 
 def test_two_removals_at_once_do_not_meet(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,7 @@ def test_the_first_gets_it_and_says_who_it_is(tmp_path: Path) -> None:
     with only_worker(tmp_path, server=os.getppid(), stop=threading.Event()) as held:
         found = json.loads((tmp_path / NAME).read_text(encoding="utf-8"))
         assert held and found == {"pid": os.getpid(), "born": born(os.getpid()), "server": os.getppid()}
+    assert (tmp_path / NAME).read_text(encoding="utf-8") == "", "nobody is told of one that has ended"
     assert take(tmp_path), "it is free again"
 
 
@@ -132,6 +133,38 @@ def test_a_lock_file_that_says_nothing_gets_nobody_killed(
     end(process)
 
 
+@pytest.mark.parametrize("pid", [-1, 0, 2**22, os.getpid()])
+def test_a_holder_of_which_nothing_can_be_known_gets_nobody_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
+    """Without /proc nobody has a birth: -1 would be everybody, and the others somebody else by now."""
+    killed: list[int] = []
+    monkeypatch.setattr(only_one, "WAIT_S", 0.1)
+    monkeypatch.setattr(only_one, "born", lambda _: "")
+    monkeypatch.setattr(only_one.os, "kill", lambda pid, _: killed.append(pid))
+    process = holder(tmp_path, "supervised")
+    (tmp_path / NAME).write_text(json.dumps({"pid": pid, "born": "", "server": 1}), encoding="utf-8")
+    with pytest.raises(StoreError, match="has a worker already"):
+        take(tmp_path)
+    monkeypatch.undo()
+    end(process)
+    assert killed == []
+
+
+def test_a_holder_that_ends_just_before_it_is_killed_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = holder(tmp_path, "supervised")
+    monkeypatch.setattr(only_one, "WAIT_S", 0.1)
+
+    def orphaned(_: object) -> bool:
+        end(process)  # and is waited for: its process id is nobody's
+        return True
+
+    monkeypatch.setattr(only_one, "_orphaned", orphaned)
+    assert take(tmp_path)
+
+
 def test_a_process_id_that_somebody_else_has_by_now_is_not_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +173,6 @@ def test_a_process_id_that_somebody_else_has_by_now_is_not_killed(
     process = holder(tmp_path, "supervised")
     named = {"pid": os.getpid(), "born": "1", "server": 1}
     (tmp_path / NAME).write_text(json.dumps(named), encoding="utf-8")
-    with pytest.raises(StoreError, match=f"process {os.getpid()}"):
+    with pytest.raises(StoreError, match="has a worker already, or is being restored"):
         take(tmp_path)
     end(process)

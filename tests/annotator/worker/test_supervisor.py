@@ -153,7 +153,9 @@ def test_a_stopped_process_counts_as_silent(settings: Settings, monkeypatch: pyt
     supervisor = Supervisor(settings, command=beating(10**6))
     supervisor.start()
     until(lambda: any(heard))
-    os.kill(supervisor.pid or 0, signal.SIGSTOP)
+    running = supervisor.pid
+    assert running is not None, "0 would be every process of this test run"
+    os.kill(running, signal.SIGSTOP)
     until(lambda: supervisor.hung == 1)
     supervisor.stop()
 
