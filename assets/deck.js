@@ -1,6 +1,7 @@
 /* The questions in asking order, and the pictures of the next few loaded ahead so that a key shows them at once. */
 const AHEAD = 3;
 const KEPT = 16;
+const TOGETHER = 8; // new questions after which the order is asked for again: others work on the same pictures
 
 /**
  * @typedef {{image_id: number, why: string, category_id: number|null, blind: boolean}} Question
@@ -33,6 +34,7 @@ class Deck {
     this.cache = new Map();
     /** @type {Map<number, Loaded>} what can be shown without waiting */
     this.ready = new Map();
+    this.taken = 0; // new questions since the order was asked for
     this.saves = 0; // how often answers of this project have reached the server
   }
 
@@ -49,6 +51,7 @@ class Deck {
   /** Ask for the order again; what was shown already in this pass comes last. @returns {Promise<Question[]>} */
   async refresh() {
     const turn = (this.asked += 1);
+    this.taken = 0;
     const answer = await this.read();
     if (turn !== this.asked) return answer.questions; // a newer order is on its way
     this.answer = answer;
@@ -56,6 +59,16 @@ class Deck {
     const seen = new Set(this.trail.map(keyOf));
     this.upcoming = answer.questions.filter((one) => !seen.has(keyOf(one)));
     return answer.questions;
+  }
+
+  /** What others were given meanwhile comes last; nobody waits for that, and the order there is stays good. */
+  lookRound() {
+    this.refresh().then(
+      () => this.prefetch(),
+      (error) => {
+        if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
+      },
+    );
   }
 
   async read() {
@@ -128,6 +141,8 @@ class Deck {
     }
     this.trail.push(this.upcoming.shift());
     this.at = this.trail.length - 1;
+    this.taken += 1;
+    if (this.taken >= TOGETHER) this.lookRound();
     return this.current;
   }
 

@@ -85,10 +85,11 @@ class Outbox {
     this.onChange();
   }
 
-  /** A refused answer once more: what stood in its way may be gone. */
+  /** A refused answer once more, or "all" of them: what stood in its way may be gone. */
   retry(key) {
-    const { refused, ...entry } = this.find(key);
-    this.kept.put(entry);
+    for (const { refused, ...entry } of this.refused().filter((one) => key === "all" || one.key === key)) {
+      this.kept.put(entry);
+    }
     this.onChange();
     this.flush();
   }

@@ -1,5 +1,26 @@
 /* Totals with their legend, what is saved, what the worker does. Numbers move at once and are corrected by polling. */
 const POLL_MS = 3000;
+const AWAY_MS = 60000; // without a key or a movement nobody works here; then one look a minute is enough
+const AWAY_POLL_MS = 60000;
+
+/** Whether somebody works at this page; an open page that nobody uses costs the server next to nothing. */
+const presence = {
+  last: performance.now(),
+  onBack: () => undefined,
+
+  get pollMs() {
+    return performance.now() - this.last > AWAY_MS ? AWAY_POLL_MS : POLL_MS;
+  },
+
+  felt() {
+    const away = this.pollMs === AWAY_POLL_MS;
+    this.last = performance.now();
+    if (away) this.onBack();
+  },
+};
+for (const kind of ["keydown", "pointerdown", "pointermove", "wheel"]) {
+  addEventListener(kind, () => presence.felt(), { capture: true, passive: true });
+}
 
 class StatusLine {
   /** @param {Object<string, HTMLElement>} parts @param {Outbox} outbox @param {(id: number) => object|undefined} category */
@@ -47,9 +68,16 @@ class StatusLine {
     const state = !worker.alive ? "off" : busy ? "busy" : job && job.status === "failed" ? "failed" : "idle";
     this.parts["worker-dot"].dataset.worker = state;
     this.parts.worker.textContent = workerWords(state, job, generation);
-    const progress = this.parts.progress;
+    const { progress } = this.parts;
     progress.hidden = !(state === "busy" && job.total > 0);
     if (!progress.hidden) progress.value = job.done / job.total;
+  }
+
+  /** Nothing is known of the worker now. @param {string} why */
+  lost(why) {
+    this.parts["worker-dot"].dataset.worker = "lost";
+    this.parts.worker.textContent = why;
+    this.parts.progress.hidden = true;
   }
 
   /** What is kept here and not yet on the server. */
@@ -63,7 +91,7 @@ class StatusLine {
     saved.dataset.state = trouble ? "problem" : waiting ? "waiting" : "saved";
     let words = waiting ? `${grouped(waiting)} not yet saved` : "all saved";
     if (session.out) words = `signed out, ${words}`;
-    else if (problem && waiting) words = `offline, retrying, ${words}`;
+    else if (problem && waiting) words = `${problem.answered ? "retrying" : "offline, retrying"}, ${words}`;
     else if (refused.length) words = `${words}, ${grouped(refused.length)} refused`;
     if (contested) words = `${words}, ${grouped(contested)} to choose`;
     saved.title = problem ? problem.message : "";
@@ -103,6 +131,8 @@ class StatusLine {
       return make("p", {}, words, again, " ", button);
     });
     if (refused.length > 5) lines.push(make("p", {}, `and ${grouped(refused.length - 5)} more`));
+    const all = make("button", { type: "button", "data-retry": "all" }, "Try all again");
+    if (refused.length > 1) lines.push(make("p", {}, all));
     this.parts.refused.replaceChildren(...warnings.map((text) => make("p", {}, text)), ...lines);
   }
 }

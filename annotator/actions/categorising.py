@@ -22,14 +22,12 @@ class CategoryActions:
         """Active categories in their order, each with its decided cells."""
         with self._store.read() as c:
             projects.get(c, project_id)
-            counts = {count.category_id: count for count in decisions.counts(c, project_id)}
-            active = categories.list_active(c, project_id)
-        return [
-            CategoryView(
-                category=category, count=counts.get(category.id, CategoryCount(category_id=category.id))
-            )
-            for category in active
-        ]
+            return _viewed(categories.list_active(c, project_id), decisions.counts(c, project_id))
+
+    def counted(self, project_id: int, found: Sequence[Category]) -> list[CategoryView]:
+        """These categories of the project, archived or not, each with its decided cells."""
+        with self._store.read() as c:
+            return _viewed(found, decisions.counts(c, project_id, archived=True))
 
     def add_category(self, project_id: int, name: str) -> Category:
         """Add a category; DuplicateCategory when an active one has the name."""
@@ -80,3 +78,11 @@ class CategoryActions:
     @staticmethod
     def _who(c: Connection, user_id: int | None) -> int:
         return users.owner(c, now=now_ms()) if user_id is None else user_id
+
+
+def _viewed(found: Sequence[Category], counts: Sequence[CategoryCount]) -> list[CategoryView]:
+    count_of = {count.category_id: count for count in counts}
+    return [
+        CategoryView(category=one, count=count_of.get(one.id, CategoryCount(category_id=one.id)))
+        for one in found
+    ]

@@ -67,11 +67,19 @@ class Board:
         places, there = cells.places(np.unique(np.array(ids, np.int64)))
         return np.union1d(places[there], np.arange(self._count, len(cells.image_ids)))
 
-    def first(self, cells: Cells, limit: int, pace: Pace, changed: Positions) -> Chosen:
-        """The `limit` best pictures now; `changed` are the positions to look at besides the order kept."""
+    def first(
+        self, cells: Cells, limit: int, pace: Pace, changed: Positions, *, skip: Positions | None = None
+    ) -> Chosen:
+        """The `limit` best pictures now but for those to `skip`.
+
+        `changed` are the positions to look at besides the order kept.
+        """
         order = self._order(pace)
-        found = [self._now(cells, changed, pace)]
         passed = np.zeros(len(cells.image_ids), np.bool_)
+        if skip is not None:
+            passed[skip] = True
+            changed = changed[~passed[changed]]
+        found = [self._now(cells, changed, pace)]
         passed[changed] = True
         at, size = 0, max(_FIRST, limit + limit // 4)
         while True:
@@ -124,10 +132,10 @@ class Board:
         return made
 
 
-def in_turn(cells: Cells, order: Positions, limit: int, *, skip: Sequence[int] = ()) -> Chosen:
+def in_turn(cells: Cells, order: Positions, limit: int, *, skip: Sequence[int] | Positions = ()) -> Chosen:
     """The first `limit` pictures of a fixed order that have an open cell; column -1, for no cell leads."""
     passed = np.zeros(len(cells.image_ids), np.bool_)
-    passed[list(skip)] = True
+    passed[np.asarray(skip, np.int64)] = True
     kept: list[Positions] = []
     at, size = 0, max(_FIRST, 2 * limit)
     while at < len(order) and sum(map(len, kept)) < limit:

@@ -21,10 +21,10 @@ _RANDOM = 1 << 33  # keeps the random order apart from the numbers that break ti
 ROWS = 4096  # pictures scored at once, so that the memory needed does not grow with the project
 
 
-def in_parts(start: int, stop: int) -> Iterator[Positions]:
-    """The positions from `start` to below `stop`, `ROWS` at a time."""
-    for first in range(start, stop, ROWS):
-        yield np.arange(first, min(first + ROWS, stop))
+def in_parts(start: int, stop: int, rows: int = ROWS) -> Iterator[Positions]:
+    """The positions from `start` to below `stop`, `rows` at a time."""
+    for first in range(start, stop, rows):
+        yield np.arange(first, min(first + rows, stop))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -20,6 +20,8 @@ from annotator.records import Image, ImageState
 from annotator.store import images
 from annotator.suggesting import LoadedGeneration, Suggester
 from dsrb_core.calibration import sigmoid
+
+_ASIDE = 40  # cells passed over for one that is wanted, at most: almost every picture is passed over then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,45 +93,62 @@ def way(desk: Desk, wished: str) -> str:
     return "interleaved" if _diverse(desk) is None else "diverse"
 
 
-def pick(desk: Desk, used: str, limit: int, blind: Sequence[Drawn] = ()) -> list[Pick]:
-    """The first `limit` pictures that can be shown; the `blind` cells do not count as open."""
+def pick(
+    desk: Desk, used: str, limit: int, blind: Sequence[Drawn] = (), *, skip: Collection[int] = ()
+) -> list[Pick]:
+    """The first `limit` pictures that can be shown; the `blind` cells do not count as open.
+
+    Pictures whose ids are in `skip` are left out, at no cost.
+    """
     table = desk.table.withholding([(one.position, one.category_id) for one in blind])
+    places, there = table.cells.places(np.array(sorted(skip), np.int64))
+    out = places[there]
     if used in words.STRATEGIES and used != "diverse":
-        chosen, shown = _shown(desk, limit, lambda n: best(desk, table, used, n))
+        chosen, shown = _shown(desk, limit, lambda n: best(desk, table, used, n, skip=out))
     else:
         order = _plain(desk, used)
-        chosen, shown = _shown(desk, limit, lambda n: in_turn(table.cells, order, n))
+        chosen, shown = _shown(desk, limit, lambda n: in_turn(table.cells, order, n, skip=out))
     picks = _led(desk, table, used, chosen, shown)
     if len(picks) < limit:  # pictures and categories that came later
-        skip = [one.position for one in picks]
+        seen = np.append(out, [one.position for one in picks]).astype(np.int64)
         spread = desk.room.interleaved()
         more = limit - len(picks)
-        chosen, shown = _shown(desk, more, lambda n: in_turn(table.cells, spread, n, skip=skip))
+        chosen, shown = _shown(desk, more, lambda n: in_turn(table.cells, spread, n, skip=seen))
         picks += _led(desk, table, "outside", chosen, shown)
     return picks
 
 
-def best(desk: Desk, table: Table, used: str, limit: int) -> Chosen:
-    """The `limit` best pictures by a strategy that scores cells."""
-    return desk.room.best(table, used, limit, pace=desk.pace, most=desk.most)
+def best(desk: Desk, table: Table, used: str, limit: int, *, skip: Positions | None = None) -> Chosen:
+    """The `limit` best pictures by a strategy that scores cells, but for some positions."""
+    return desk.room.best(table, used, limit, pace=desk.pace, most=desk.most, skip=skip)
 
 
-def draw(desk: Desk, cells: Cells, count: int) -> list[Drawn]:
-    """The next `count` cells of the random stream whose picture can be shown; `cells` of all categories."""
+def draw(desk: Desk, cells: Cells, count: int, *, last: Collection[int] = ()) -> list[Drawn]:
+    """The next `count` cells of the random stream whose picture can be shown; `cells` of all categories.
+
+    Cells of the pictures in `last` are taken only where there are hardly any others.
+    """
     found: list[Drawn] = []
-    ids = cells.image_ids
+    later: list[tuple[int, int]] = []
     stream = desk.room.stream.draw(cells) if count else iter(())
     while len(found) < count:
         part = [cell for cell, _ in zip(stream, range(count), strict=False)]
-        if not part:
-            break
-        shown = _ready(desk.conn, [int(ids[position]) for position, _ in part])
-        found += [
-            Drawn(image=image, position=position, category_id=category_id)
-            for image, (position, category_id) in zip(shown, part, strict=True)
-            if image is not None
-        ]
+        if not part or len(later) > _ASIDE * count:
+            return [*found, *_drawn(desk, cells, later[: 2 * count])][:count]
+        aside = [cell for cell in part if int(cells.image_ids[cell[0]]) in last] if last else []
+        later += aside
+        found += _drawn(desk, cells, [cell for cell in part if cell not in aside])
     return found[:count]
+
+
+def _drawn(desk: Desk, cells: Cells, wanted: Sequence[tuple[int, int]]) -> list[Drawn]:
+    """Those of the cells (position, category id) whose picture can be shown."""
+    shown = _ready(desk.conn, [int(cells.image_ids[position]) for position, _ in wanted])
+    return [
+        Drawn(image=image, position=position, category_id=category_id)
+        for image, (position, category_id) in zip(shown, wanted, strict=True)
+        if image is not None
+    ]
 
 
 def why(desk: Desk, one: Pick) -> str:

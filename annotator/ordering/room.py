@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from annotator.ordering import cold, turns
 from annotator.ordering.board import REBUILD_AFTER, Board, Chosen
 from annotator.ordering.cells import ROWS, Cells, Learnt, Positions, scorer
+from annotator.ordering.hands import Hands
 from annotator.ordering.named import Guess, Named
 from annotator.ordering.nearby import Nearby
 from annotator.ordering.pace import Pace, measure
@@ -53,9 +54,10 @@ class Table:
 class Room:
     """Orders, draws and ids of one project. Whoever uses it holds `lock`."""
 
-    def __init__(self, project_id: int, seed: int) -> None:
+    def __init__(self, project_id: int, seed: int, hands: Hands) -> None:
         self.lock = threading.Lock()
         self.stream = RandomStream(seed)
+        self.hands = hands
         self.builds = 0  # full passes over the cells so far
         self._project_id = project_id
         self._seed = seed
@@ -119,7 +121,16 @@ class Room:
             made = self._paces[user_id] = self._answered, measure(answers, user_id)
         return made[1]
 
-    def best(self, table: Table, strategy: str, limit: int, *, pace: Pace, most: int) -> Chosen:
+    def best(
+        self,
+        table: Table,
+        strategy: str,
+        limit: int,
+        *,
+        pace: Pace,
+        most: int,
+        skip: Positions | None = None,
+    ) -> Chosen:
         """The `limit` best pictures by a strategy; the first call for a generation looks at every cell."""
         learnt = None if strategy == "random" else table.learnt
         cells = table.cells if learnt is None else table.known
@@ -130,7 +141,7 @@ class Room:
             changed = self._changed(board, cells, learnt)
             if len(changed) <= REBUILD_AFTER:
                 self._boards.move_to_end(key)
-                return board.first(cells, limit, pace, changed)
+                return board.first(cells, limit, pace, changed, skip=skip)
         positives = [cells.states.positives(c) for c in cells.category_ids]
         cells_now = replace(cells, withheld={})
         score = scorer(strategy, cells, learnt, positives)
@@ -139,7 +150,7 @@ class Room:
         board = Board(cells_now, score, most=most)
         self.builds += 1
         self._keep(key, board)
-        return board.first(cells, limit, pace, self._changed(board, cells, learnt))
+        return board.first(cells, limit, pace, self._changed(board, cells, learnt), skip=skip)
 
     @staticmethod
     def _changed(board: Board, cells: Cells, learnt: Learnt | None) -> Positions:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,8 +13,9 @@ from sqlalchemy import Connection
 from annotator.errors import BadInput, NotFound
 from annotator.ordering import picking, words
 from annotator.ordering.board import in_turn
+from annotator.ordering.hands import Hands
 from annotator.ordering.pace import questions_since_blind
-from annotator.ordering.picking import Desk, Pick
+from annotator.ordering.picking import Desk, Drawn, Pick
 from annotator.ordering.proposals import best_picture
 from annotator.ordering.records import Grid, GridCell, Ordered, Proposal, Question
 from annotator.ordering.room import Room
@@ -22,18 +24,23 @@ from annotator.settings import Settings
 from annotator.store import categories
 from annotator.suggesting import Suggester
 
+Taken = Collection[int]  # pictures that others look at
 UPCOMING = 500  # questions of a deck of the usual length
 
 
 class Ordering:
     """Orders the questions of a project; keeps what is the same for a whole generation. Thread-safe.
 
-    The first question after a training looks at every cell, the next ones at a few hundred pictures.
+    The first question after a training looks at every cell, the next ones at a few hundred pictures. What
+    others were given a short while ago comes last (`hands.py`).
     """
 
-    def __init__(self, suggester: Suggester, settings: Settings) -> None:
+    def __init__(
+        self, suggester: Suggester, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._suggester = suggester
         self._settings = settings
+        self._clock = clock
         self._lock = threading.Lock()
         self._rooms: dict[int, Room] = {}
 
@@ -57,7 +64,9 @@ class Ordering:
         with room.lock:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
-            questions = self._questions(desk, used, limit, user_id)
+            taken = room.hands.of_others(user_id)
+            questions = self._questions(desk, used, limit, user_id, taken)
+            room.hands.take(user_id, dict.fromkeys(one.image_id for one in questions))
             return Ordered(
                 questions=tuple(questions),
                 generation_id=_id(desk),
@@ -82,7 +91,9 @@ class Ordering:
         with room.lock:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
-            picks = self._of_one(desk, used, limit, user_id)
+            taken = room.hands.of_others(user_id, grid_of=category_id)
+            picks = self._of_one(desk, used, limit, user_id, taken)
+            room.hands.take_grid(user_id, category_id, [one.image.id for one in picks])
             name = desk.names[category_id]
             why = words.grid_why(used, name, desk.similar)
         return Grid(
@@ -98,7 +109,9 @@ class Ordering:
 
     def _room(self, project_id: int) -> Room:
         with self._lock:
-            return self._rooms.setdefault(project_id, Room(project_id, self._settings.seed))
+            if project_id not in self._rooms:
+                self._rooms[project_id] = Room(project_id, self._settings.seed, Hands(self._clock))
+            return self._rooms[project_id]
 
     def _desk(
         self, conn: Connection, room: Room, project_id: int, category_id: int | None, user_id: int | None
@@ -128,18 +141,20 @@ class Ordering:
             note=problem,
         )
 
-    def _questions(self, desk: Desk, used: str, limit: int, user_id: int | None) -> list[Question]:
+    def _questions(
+        self, desk: Desk, used: str, limit: int, user_id: int | None, taken: Taken
+    ) -> list[Question]:
         """Pictures, and among them the blind ones that are due; no cell stands for both."""
         if desk.single is not None:
-            return [_asked(desk, one) for one in self._of_one(desk, used, limit, user_id)]
+            return [_asked(desk, one) for one in self._of_one(desk, used, limit, user_id, taken)]
         share, since = self._settings.random_share, _since_blind(desk, user_id)
         places = places_of_blind(share, since=since, total=limit)
-        blind = picking.draw(desk, desk.everything, len(places))
-        picks = picking.pick(desk, used, limit - len(blind), blind)
+        blind = picking.draw(desk, desk.everything, len(places), last=taken)
+        picks = _free_first(desk, used, limit - len(blind), taken, blind)
         if blind and len(picks) + len(blind) < limit:  # few are left: the share is one of these
             total = len(picking.pick(desk, used, limit))
             blind = blind[: len(places_of_blind(share, since=since, total=total))]
-            picks = picking.pick(desk, used, limit - len(blind), blind)
+            picks = _free_first(desk, used, limit - len(blind), taken, blind)
         pictures = [_asked(desk, one) for one in picks]
         drawn = [
             Question(image_id=one.image.id, category_id=one.category_id, why=words.BLIND, blind=True)
@@ -147,7 +162,7 @@ class Ordering:
         ]
         return merged(pictures, drawn, places)
 
-    def _of_one(self, desk: Desk, used: str, limit: int, user_id: int | None) -> list[Pick]:
+    def _of_one(self, desk: Desk, used: str, limit: int, user_id: int | None, taken: Taken) -> list[Pick]:
         """Cells of the one category; those that a deck would soon ask blind come last.
 
         Here their probability is shown beside them, and who has seen it is no blind judge any more.
@@ -156,12 +171,21 @@ class Ordering:
         places = places_of_blind(self._settings.random_share, since=_since_blind(desk, user_id), total=total)
         due = picking.draw(desk, desk.everything, len(places))
         mine = [one for one in due if one.category_id == desk.single]
-        picks = picking.pick(desk, used, limit, mine)
+        picks = _free_first(desk, used, limit, taken, mine)
         if mine and len(picks) < limit:
             waiting = {one.position for one in mine}
             last = picking.pick(desk, used, len(picks) + len(mine))
             picks += [one for one in last if one.position in waiting][: limit - len(picks)]
         return picks
+
+
+def _free_first(desk: Desk, used: str, limit: int, taken: Taken, blind: Sequence[Drawn] = ()) -> list[Pick]:
+    """As `picking.pick`, but what others look at comes behind all that they do not."""
+    picks = picking.pick(desk, used, limit, blind, skip=taken)
+    if taken and len(picks) < limit:
+        every = picking.pick(desk, used, limit, blind)
+        picks += [one for one in every if one.image.id in taken][: limit - len(picks)]
+    return picks
 
 
 def _id(desk: Desk) -> int | None:

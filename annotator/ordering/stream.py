@@ -16,6 +16,7 @@ from annotator.ordering.ties import cell_hash
 
 KEPT = 4096  # cells kept about, at the least
 MOST = 2**20  # cells kept beyond which decided ones are left out
+AT_ONCE = 2**16  # cells whose numbers are made at once: they stay in the cache of a processor
 _GROWTH = 8.0
 _BLIND = 1 << 32  # keeps the draw apart from the numbers that break ties
 
@@ -49,7 +50,8 @@ class RandomStream:
 
     def _follow(self, cells: Cells) -> None:
         """Take in new pictures and categories; an archived category stays, and is passed over."""
-        new = [c for c in cells.category_ids if c not in self._category_ids]
+        known = set(self._category_ids)
+        new = [c for c in cells.category_ids if c not in known]
         count = len(cells.image_ids)
         total = count * len(cells.category_ids)
         if total > 4 * self._total:  # a threshold for few cells would keep too many of these
@@ -74,10 +76,11 @@ class RandomStream:
         limit, categories = _limit(self._share), np.array(category_ids, np.int64)
         crowded = self._share * len(cells.image_ids) * len(cells.category_ids) > MOST
         hashes, kept, of = [self._hashes], [self._positions], [self._categories]
-        for part in in_parts(positions.start, positions.stop):
+        rows_at_once = max(1, AT_ONCE // max(1, len(categories)))
+        for part in in_parts(positions.start, positions.stop, rows_at_once):
             drawn = cell_hash(self._seed + _BLIND, cells.image_ids[part][:, None], categories)
             low = drawn < limit if self._share < 1 else np.ones(drawn.shape, np.bool_)
-            rows, columns = np.nonzero(low)
+            rows, columns = np.divmod(np.flatnonzero(low), max(1, len(categories)))
             if crowded:
                 ids = cells.image_ids[part].tolist()
                 undecided = cells.states.block(ids, categories.tolist())[rows, columns] == 0

@@ -5,6 +5,7 @@ Functions of the modules take an open connection: `store.read()` for reading, `s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
@@ -106,6 +107,11 @@ class Store:
     async def written(self, work: Callable[[Connection], T], *, patience_s: float | None = None) -> T:
         """`write` for an event loop: no thread waits meanwhile. The same errors."""
         return await self._writer.written(work, patience_s)
+
+    @property
+    def unasked_s(self) -> float:
+        """Seconds since somebody in this process last came to write; without end before the first."""
+        return time.monotonic() - self._writer.asked_at
 
     @property
     def trouble(self) -> str:

@@ -25,12 +25,13 @@ _LABELS = select(*_LABEL_COLUMNS).where(_LABEL.image_id.in_(_SOME))
 _TOUCHED = select(_DECISION.image_id, _DECISION.category_id).where(
     _DECISION.project_id == bindparam("project"), _DECISION.seq > bindparam("after")
 )
-_COUNTS = (
+_ALL_COUNTS = (
     select(_STAT.category_id, _STAT.positive, _STAT.negative, _STAT.unsure)
     .join(schema.Category, schema.Category.id == _STAT.category_id)
-    .where(schema.Category.project_id == bindparam("project"), schema.Category.archived_at.is_(None))
+    .where(schema.Category.project_id == bindparam("project"))
     .order_by(schema.Category.position, schema.Category.id)
 )
+_COUNTS = _ALL_COUNTS.where(schema.Category.archived_at.is_(None))
 BLIND = "blind"  # the mode of a question without a suggestion
 Cell = tuple[int, int]
 
@@ -114,9 +115,10 @@ def count_since(c: Connection, project_id: int, seq: int) -> int:
     return int(c.execute(query).scalar_one())
 
 
-def counts(c: Connection, project_id: int) -> list[CategoryCount]:
-    """Decided cells of each active category, in the order of the categories."""
-    return [CategoryCount(**fields(row)) for row in c.execute(_COUNTS, {"project": project_id})]
+def counts(c: Connection, project_id: int, *, archived: bool = False) -> list[CategoryCount]:
+    """Decided cells of each active category, in the order of the categories; with `archived` of all."""
+    query = _ALL_COUNTS if archived else _COUNTS
+    return [CategoryCount(**fields(row)) for row in c.execute(query, {"project": project_id})]
 
 
 def decided_images(c: Connection, project_id: int) -> int:

@@ -9,6 +9,7 @@ answer without a base is taken as it comes (imports, programs that keep no view)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -36,6 +37,14 @@ class CellsMoved(Conflict):
         self.cells = tuple(cells)
 
 
+class Refused(NamedTuple):
+    """An answer that is not stored, what it met, and whether that was in its own batch."""
+
+    decision: NewDecision
+    met: Value
+    own: bool
+
+
 class Registers:
     """The cells of one batch, as they are at its place in the order of all answers.
 
@@ -45,19 +54,21 @@ class Registers:
     def __init__(self, c: Connection, held: Mapping[Cell, Value], seen: Seen) -> None:
         self._connection = c
         self._seen = seen  # grows with the batch
+        self._stored = held
         self._now = dict(held)
-        self._batch: dict[Cell, NewDecision] = {}
-        self.refused: list[NewDecision] = []
+        self._batch: set[Cell] = set()
+        self.refused: list[Refused] = []
 
     def accepts(self, decision: NewDecision) -> bool:
         """Whether an answer overwrites only what its page showed; otherwise it joins `refused`."""
         base = self.base(decision)
         if base is None:
             return True
-        held = self._now.get(_cell(decision), UNKNOWN)
+        cell = _cell(decision)
+        held = self._now.get(cell, UNKNOWN)
         if held.revision == base or held.state == int(decision.state):
             return True
-        self.refused.append(decision)
+        self.refused.append(Refused(decision, held, cell in self._batch))
         return False
 
     def base(self, decision: NewDecision) -> int | None:
@@ -74,25 +85,27 @@ class Registers:
         cell, state = _cell(decision), int(decision.state)
         base = self.base(decision)
         self._now[cell] = UNKNOWN if decision.state is CellState.UNKNOWN else Value(seq, state)
-        self._batch[cell] = decision
+        self._batch.add(cell)
         return base
 
     def conflicts(self, *, user_id: int, now: int) -> list[ConflictingCell]:
-        """The refused answers beside what their cells hold, and who gave that."""
+        """The refused answers beside what they met, and who gave that.
+
+        Nothing of the batch is stored, so its own revisions are never told: soon they are those of others.
+        """
         names = users.names(self._connection)
         found = []
-        for decision in self.refused:
+        for decision, met, own in self.refused:
             cell = _cell(decision)
-            held = self._now.get(cell, UNKNOWN)
-            who, at = (user_id, now) if cell in self._batch else self._giver(cell)
+            who, at = (user_id, now) if own else self._giver(cell)
             found.append(
                 ConflictingCell(
                     op_id=decision.op_id,
                     image_id=decision.image_id,
                     category_id=decision.category_id,
                     mine=decision.state,
-                    theirs=CellState(held.state),
-                    seq=held.revision,
+                    theirs=CellState(met.state),
+                    seq=self._stored.get(cell, UNKNOWN).revision,
                     user=names.get(who, ""),
                     decided_at=at,
                 )

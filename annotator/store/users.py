@@ -78,9 +78,10 @@ def active_admins(c: Connection) -> int:
     return int(c.execute(query).scalar_one())
 
 
-def first_admin(c: Connection) -> int:
-    """Id of the oldest account that may do everything and is not disabled; there always is one."""
-    return int(c.execute(_FIRST_ADMIN).scalar_one())
+def first_admin(c: Connection) -> int | None:
+    """Id of the oldest account that may do everything and is open; None before there is any account."""
+    found: int | None = c.execute(_FIRST_ADMIN).scalar_one_or_none()
+    return found
 
 
 def set_admin(c: Connection, user_id: int) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import threading
 import time
@@ -135,6 +136,7 @@ class Writer:
         self._gate = threading.Lock()
         self._closed = False
         self._stop_seen = False
+        self.asked_at = -math.inf  # when somebody last came to write, on the monotonic clock
         self.trouble = ""
         self.on_trouble: Callable[[str], None] | None = None
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -180,6 +182,7 @@ class Writer:
                 raise ReadOnly(self.trouble)
             if self._closed:
                 raise StoreStopping(STOPPING_TEXT)
+            self.asked_at = time.monotonic()
             self._queue.put(request)
         return request
 

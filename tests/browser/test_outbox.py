@@ -237,6 +237,16 @@ def test_an_answer_without_the_right_to_give_it_waits_and_can_be_sent_again(
     assert len(log(desk)) == 1
 
 
+def test_many_refused_answers_are_sent_again_together_and_in_order(desk: Annotate, ann: Person) -> None:
+    ann.take_part(Role.VIEWER)
+    desk.press("y", "n", "u")
+    expect(desk.part("saved")).to_have_text("all saved, 3 refused")
+    ann.take_part(Role.ANNOTATOR)
+    desk.part("refused").get_by_role("button", name="Try all again").click()
+    desk.saved()
+    assert [row.state for row in log(desk)] == [1, -1, 2]
+
+
 # ---- this computer
 
 

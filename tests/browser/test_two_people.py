@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import CATEGORIES
 from tests.browser.people import Person, guarded, invite, own_name
-from tests.browser.site import Site
+from tests.browser.site import Site, draw_pictures
 from tests.browser.surface import Annotate, Watch
 
 
@@ -18,6 +18,12 @@ from tests.browser.surface import Annotate, Watch
 def site(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with guarded(migrated, tmp_path_factory.mktemp("people")) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def many_pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """More than two people walk through in a test: what is left at the very end is for both."""
+    return draw_pictures(tmp_path_factory.mktemp("many"), 64)
 
 
 @pytest.fixture
@@ -162,3 +168,18 @@ def test_a_newer_answer_to_the_cell_settles_the_open_question(desks: tuple[Annot
     assert (
         ann.page.evaluate("Object.keys(localStorage).filter((k) => k.startsWith('annotator:outbox:'))") == []
     )
+
+
+def test_two_who_begin_at_the_same_time_walk_through_different_pictures(
+    site: Site,
+    many_pictures: list[Path],
+    request: pytest.FixtureRequest,
+    new_page: Callable[..., Page],
+    watch: Watch,
+) -> None:
+    watch.home = site.url
+    project = site.project(own_name(request), CATEGORIES[:2], many_pictures)
+    ann, ben = (invite(site, project, name).at(new_page()) for name in ("Ann", "Ben"))
+    bens = [ben.image_id, *(ben.walk("ArrowRight") for _ in range(3))]
+    anns = [ann.image_id, *(ann.walk("ArrowRight") for _ in range(30))]  # far beyond what was hers at first
+    assert len({*anns, *bens}) == 35

@@ -302,3 +302,25 @@ def test_an_answer_to_a_project_that_was_archived_is_refused_with_410_and_taken_
     assert stored(store, project) == 0
     assert client.post(f"{base}/restore").status_code == 200
     assert send(client, base, late).status_code == 200
+
+
+def test_every_answer_about_a_category_gives_its_true_counts(
+    client: TestClient, base: str, pictures: list[Image], cat: Category
+) -> None:
+    counts = {"positive": 1, "negative": 1, "unsure": 0}
+    send(
+        client,
+        base,
+        decision(pictures[0], cat),
+        decision(pictures[1], cat, op_id="op-00000002", state="negative"),
+    )
+    one = f"{base}/categories/{cat.id}"
+    told = [
+        client.patch(one, json={"name": "tom cat"}).json(),
+        client.put(f"{base}/categories/order", json={"ids": [cat.id]}).json()[0],
+        client.post(f"{one}/archive").json(),
+        client.get(f"{base}/categories/archived").json()[0],
+        client.post(f"{one}/restore").json(),
+        client.get(f"{base}/categories").json()[0],
+    ]
+    assert [found | counts for found in told] == told

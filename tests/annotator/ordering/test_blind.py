@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import islice
 
@@ -170,6 +171,46 @@ def test_the_stream_ends_after_every_cell_and_orders_them_by_their_hash(
     assert sorted(drawn) == [(position, c) for position in range(30) for c in (4, 9)]
     numbers = [int(cell_hash(3 + (1 << 32), cells.image_ids[p : p + 1], c)[0]) for p, c in drawn]
     assert numbers == sorted(numbers)
+
+
+def test_a_draw_from_millions_of_cells_holds_few_of_them_at_once() -> None:
+    """R-48: ten thousand categories; one number for every cell of 4,096 pictures were 300 MB."""
+    cells = Cells(
+        image_ids=np.arange(1, 501), category_ids=tuple(range(1, 10_001)), states=ProjectStates(1), seed=0
+    )
+    tracemalloc.start()
+    try:
+        drawn = next(RandomStream(0).draw(cells))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    numbers = cell_hash(1 << 32, cells.image_ids[:, None], np.arange(1, 10_001))
+    least = np.unravel_index(int(numbers.argmin()), numbers.shape)
+    assert drawn == (int(least[0]), int(least[1]) + 1)
+    assert peak < 8 * 2**20
+
+
+def test_known_categories_are_not_looked_for_one_by_one() -> None:
+    """R-48: with ten thousand of them every request took a second to see that none is new."""
+    compared = 0
+
+    class Id(int):
+        __hash__ = int.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return int.__eq__(self, other) is True
+
+    def cells() -> Cells:
+        ids = tuple(Id(number) for number in range(1, 1_001))
+        return Cells(image_ids=np.arange(1, 11), category_ids=ids, states=ProjectStates(1), seed=0)
+
+    draw = RandomStream(0)
+    first = next(draw.draw(cells()))
+    compared = 0
+    assert next(draw.draw(cells())) == first
+    assert compared < 20_000
 
 
 def test_pictures_and_categories_that_come_later_join_the_same_draw(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,25 @@ def test_every_conflict_of_a_batch_is_named_and_nothing_of_it_is_stored(desk: De
     desk.give(desk.ann, batch[0])
 
 
+def test_a_conflict_names_what_is_stored_not_what_else_was_in_the_refused_batch(desk: Desk) -> None:
+    [bens] = desk.give(desk.ben, desk.answer(NEGATIVE, base_seq=0))
+    changed_mind = (
+        desk.answer(POSITIVE, "yes", base_seq=0),
+        desk.answer(NEGATIVE, "no", base_seq=0, after="yes"),  # agrees with Ben, but waits for "yes"
+    )
+    [cell] = refused(desk, desk.ann, *changed_mind).cells
+    assert (cell.op_id, cell.theirs, cell.user, cell.seq) == ("yes", NEGATIVE, "Ben", bens.seq)
+    desk.give(desk.ben, desk.answer(UNSURE, base_seq=bens.seq))
+    refused(desk, desk.ann, desk.answer(POSITIVE, "mine", base_seq=cell.seq))  # Ben's newer one was not seen
+
+
+def test_an_answer_that_meets_one_of_its_own_batch_gets_no_revision_that_another_may_have(desk: Desk) -> None:
+    [bens] = desk.give(desk.ben, desk.answer(NEGATIVE, base_seq=0))
+    batch = desk.answer(POSITIVE, base_seq=bens.seq), desk.answer(UNSURE, "late", base_seq=0)
+    [cell] = refused(desk, desk.ann, *batch).cells
+    assert (cell.op_id, cell.theirs, cell.user, cell.seq) == ("late", POSITIVE, "owner", bens.seq)
+
+
 def test_after_needs_a_base_and_the_same_cell(desk: Desk) -> None:
     desk.give(desk.ann, desk.answer(POSITIVE, "y", base_seq=0))
     with pytest.raises(BadInput, match="base_seq"):

@@ -198,10 +198,14 @@ class Conflicts(RuleBasedStateMachine):
     def deliver(self, client: Client, batch: list[Sent]) -> bool:
         known = {one.decision.op_id for one in self.log}
         fresh: list[Sent] = []
-        against: list[Sent] = []
+        against: list[tuple[Sent, CellState]] = []  # and what it met
         for sent in batch:
-            if sent.decision.op_id not in known:
-                (against if self.unseen(sent, fresh) else fresh).append(sent)
+            if sent.decision.op_id in known:
+                continue
+            if self.unseen(sent, fresh):
+                against.append((sent, self.value(sent.cell, fresh)))
+            else:
+                fresh.append(sent)
         new = [sent.decision for sent in batch]
         head = self.head()
         try:
@@ -209,10 +213,10 @@ class Conflicts(RuleBasedStateMachine):
                 lambda c: decisions.record(c, self.project_id, new, user_id=client.user_id, now=len(self.log))
             )
         except CellsMoved as error:
-            assert [cell.op_id for cell in error.cells] == [sent.decision.op_id for sent in against]
+            assert [cell.op_id for cell in error.cells] == [sent.decision.op_id for sent, _ in against]
             assert self.head() == head
-            for sent, cell in zip(against, error.cells, strict=True):
-                assert (cell.theirs, cell.mine) == (self.value(sent.cell, fresh), sent.decision.state)
+            for (sent, met), cell in zip(against, error.cells, strict=True):
+                assert (cell.theirs, cell.mine) == (met, sent.decision.state)
                 self.set_aside(client, sent)
             return False
         assert against == [], "an answer that nobody had seen was overwritten"

@@ -147,7 +147,8 @@ def test_images_are_paged_counted_and_found_by_name(
         assert images.by_name(c, project.id, "p3.jpg") == made[3]
         assert images.by_name(c, project.id, "nope") is None
         assert images.name_map(c, project.id)["p6.jpg"] == made[6].id
-        assert images.shas(c, project.id)[made[0].sha256] == ("p0.jpg", made[0].original)
+        kept = images.shas(c, project.id)[made[0].sha256]
+        assert kept == ("p0.jpg", made[0].original, made[0].canonical, ImageState.READY)
 
 
 def test_the_state_of_an_image_can_change(
