@@ -296,6 +296,12 @@ class RefusedFile:
     reason: str
     not_accepted: bool = False  # it is of a kind that is not read at all
 
+    @property
+    def beside_name(self) -> str:
+        """The reason without the place of a row, which the name ends with."""
+        place = self.name.rpartition(", ")[2]
+        return self.reason.removeprefix(f"{place}: ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
@@ -305,7 +311,7 @@ class ImportReport:
     duplicates: int = 0  # same bytes as a picture already there
     refused: tuple[RefusedFile, ...] = ()
     cells: int = 0  # label cells stored
-    cells_known: int = 0  # label cells already decided that way
+    cells_known: int = 0  # label cells that had an answer already, that one or another
     categories_added: int = 0
     notes: tuple[str, ...] = ()
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 BAND_PIXELS = 1 << 20
 PLAIN_GAMMA = 0.45455
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF
 _CLEAR = ("RGBA", "LA", "PA", "La", "RGBa")
 _TOLERANCE = 2  # of 255: a profile that changes no colour by more is sRGB to us
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -69,8 +70,13 @@ def _deep(image: Image.Image) -> Image.Image:
     target = Image.new("L", image.size)
     for box in _boxes(image.size):
         grey = _stretched(_finite(np.asarray(image.crop(box))), low, high)
-        target.paste(Image.fromarray(grey), box)
+        target.paste(Image.fromarray(255 - grey if _is_negative(image) else grey), box)
     return target
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether a TIFF says that its least value is white; Pillow turns only eight bits and fewer around."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _ends(band: Image.Image) -> tuple[float, float]:

@@ -99,7 +99,7 @@ def _container(brands: bytes, name: str) -> Kind:
         raise TypeNotAccepted(name, f"it is not a {NAMES} picture")
     if importlib.util.find_spec("pillow_heif") is None:
         raise TypeNotAccepted(
-            name, "HEIC pictures need the heif extra (pip install 'annotator[heif]'), or convert it to JPEG"
+            name, "HEIC pictures need the heif extra (pip install -e '.[heif]'), or convert it to JPEG"
         )
     return HEIF
 

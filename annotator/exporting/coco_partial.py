@@ -37,12 +37,13 @@ def export_coco(
         described = snapshots.describe(c, project_id)
         active = sorted(categories.list_active(c, project_id), key=lambda category: category.id)
         with atomic(path) as output:
-            report = _write(c, output, path, project, described, active, check)
+            report = _write(store, c, output, path, project, described, active, check)
     store.write(lambda c: snapshots.keep(c, described, now=now))
     return report
 
 
 def _write(
+    store: Store,
     c: Connection,
     output: Output,
     path: Path,
@@ -55,12 +56,12 @@ def _write(
     total = annotations = cells = 0
     output.write('{"info": ' + _json(_info(project, described)) + ",\n")
     output.write('"licenses": [{"id": 0, "name": "", "url": ""}],\n"images": [')
-    for image, labels in labelled_images(c, project.id, active, check):
+    for image, labels in labelled_images(store, c, project.id, active, check):
         output.write(("," if total else "") + "\n" + _json(_image(image, labels)))
         total += 1
         cells += len(labels)
     output.write('\n],\n"annotations": [')
-    for image, labels in labelled_images(c, project.id, active, check):
+    for image, labels in labelled_images(store, c, project.id, active, check):
         for label in _of_state(labels, CellState.POSITIVE):
             annotations += 1
             positives[label.category_id] += 1
@@ -70,7 +71,7 @@ def _write(
     output.write(_lines(_category(category, positives[category.id]) for category in active))
     output.write('\n],\n"image_labels": [')
     names, first = users.names(c), True
-    for _, labels in labelled_images(c, project.id, active, check):
+    for _, labels in labelled_images(store, c, project.id, active, check):
         for label in labels:
             output.write(("" if first else ",") + "\n" + _json(_image_label(label, names)))
             first = False

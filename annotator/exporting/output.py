@@ -51,15 +51,16 @@ def atomic(path: Path) -> Iterator[Output]:
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield Output(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                yield Output(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
     except OSError as error:
         if is_full(error):
             raise no_room(f"The export {path.name} could not be written") from error
         raise StoreError(f"The export {path} could not be written ({error.strerror or error}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)

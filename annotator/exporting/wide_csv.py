@@ -31,7 +31,7 @@ def export_csv(
         projects.get(c, project_id)
         active = categories.list_active(c, project_id)
         output.write(_line([KEY, *(escape(category.name) for category in active)]))
-        for image, labels in labelled_images(c, project_id, active, check):
+        for image, labels in labelled_images(store, c, project_id, active, check):
             words = {label.category_id: _WORDS[label.state] for label in labels}
             output.write(_line([escape(image.name), *(words.get(category.id, "") for category in active)]))
             images += 1

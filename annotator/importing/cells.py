@@ -15,6 +15,7 @@ from annotator.store.names import tidy_name, twin_key
 
 MAX_CELLS = 20_000_000
 LISTED = 1_000  # rows that are named; more are counted
+_JSON = {"None": "null", "True": "true", "False": "false", "inf": "Infinity", "-inf": "-Infinity"}
 FIRST = 8  # rows that a preview shows as they were read
 
 
@@ -30,6 +31,7 @@ class Problems:
     lenient: bool = False
     listed: list[RefusedFile] = field(default_factory=list)
     count: int = 0
+    named: int = 0  # of them, by those that are listed
 
     @contextmanager
     def row(self, where: str) -> Iterator[None]:
@@ -39,20 +41,22 @@ class Problems:
         except BadRow as error:
             self.add(where, str(error))
 
-    def add(self, where: str, reason: str) -> None:
-        """One bad row; BadFile when the import is strict."""
+    def add(self, where: str, reason: str, *, rows: int = 1) -> None:
+        """One bad row, or several that `where` names together; BadFile when the import is strict."""
         if not self.lenient:
             raise BadFile(self.file, reason)
-        self.count += 1
+        self.count += rows
         if len(self.listed) < LISTED:
+            self.named += rows
             self.listed.append(RefusedFile(name=f"{self.file}, {where}", reason=reason))
 
     def notes(self) -> list[str]:
         """How many rows were left out, and how many of them are not listed."""
         if not self.count:
             return []
-        more = self.count - len(self.listed)
-        return [f"{self.count} rows were left out" + (f", {more} of them not listed." if more else ".")]
+        more = self.count - self.named
+        rows = "1 row was" if self.count == 1 else f"{self.count} rows were"
+        return [f"{rows} left out" + (f", {more} of them not listed." if more else ".")]
 
 
 @dataclass(kw_only=True)
@@ -111,6 +115,7 @@ def tidy_category(where: str, name: str, seen: dict[str, str]) -> str:
 
 def shown(value: object) -> str:
     """A value from a file, short enough for a sentence."""
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    text = text if isinstance(value, str) else _JSON.get(text, text)
     flat = " ".join(text[:80].split())
     return flat if len(flat) <= 60 and len(text) <= 80 else f"{flat[:57]}..."

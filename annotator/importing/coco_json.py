@@ -190,14 +190,15 @@ class _Reader:
                 self._problems.file,
                 f"{self._absent_first}{more} is not a picture of the project; import the pictures first",
             )
-        states = coco_states.merged(
-            [self._resolved(self._annotations), self._resolved(self._listed)], self._problems
-        )
+        found = [self._resolved(self._annotations), self._resolved(self._listed)]
+        before = self._problems.count
+        states = coco_states.merged(found, self._problems)
+        twofold = self._problems.count - before
         if self._partial and "image_labels" in self._keys:
             listed = coco_states.merged([self._resolved(self._labels)], self._problems)
             states = coco_states.agreeing(states, listed, self._problems)
         if not self._partial and absent == "negative":
-            states = self._with_negatives(states)
+            states = self._with_negatives(states, twofold)
         return self._as_cells(states, absent)
 
     def _resolved(self, named: _Named) -> States:
@@ -227,12 +228,16 @@ class _Reader:
         kept = ~(no_image | no_category | twice) & ~np.isin(images, np.array(gone, dtype=np.int64))
         return States(images=images[kept], categories=categories[kept], states=np.asarray(named.states)[kept])
 
-    def _with_negatives(self, states: States) -> States:
-        if self._bad_annotations:
-            raise BadFile(
-                self._problems.file,
-                f"{self._bad_annotations} annotations cannot be used, so that none cannot mean negative",
-            )
+    def _with_negatives(self, states: States, twofold: int) -> States:
+        """Every other cell is negative; BadFile where nobody can know that. `twofold`: cells left out."""
+        bad = self._bad_annotations
+        why = 'it has no "annotations"' if "annotations" not in self._keys else ""
+        if bad:
+            why = f"{bad} annotation{'s' * (bad > 1)} cannot be used"
+        elif twofold:
+            why = f"{'1 cell is' if twofold == 1 else f'{twofold} cells are'} said to be two things"
+        if why:
+            raise BadFile(self._problems.file, f"{why}, so that none cannot mean negative")
         images = np.array([key for key, found in self._images.items() if found], dtype=np.int64)
         check_count(self._problems.file, len(images) * len(self._columns))
         categories = np.fromiter(self._columns, dtype=np.int64)
@@ -290,6 +295,8 @@ def _whole(value: object, where: str) -> int:
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
+    if key not in entry:
+        raise BadRow(f'{where} has no "{key}"')
     if not isinstance(entry.get(key), str):
         raise BadRow(f"{where}.{key} is {shown(entry.get(key))}, not a text")
     return str(entry[key])

@@ -149,15 +149,26 @@ class _Reader:
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Rows below the header that are not blank, with their line numbers."""
         while True:
+            before = self._line
             try:
                 row = next(self._rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                self._problems.add(f"line {self._line}", f"line {self._line} is not CSV ({error})")
+                self._not_csv(before + 1, error)
                 continue
             if any(row):
                 yield self._line, row
+
+    def _not_csv(self, first: int, error: csv.Error) -> None:
+        """The lines since `first` are bad rows, all of them: a quote that is not closed swallows the next."""
+        count = self._line - first + 1
+        where, verb, hint = f"line {first}", "is", ""
+        if count > 1:
+            where, verb = f"lines {first} to {self._line}", "are"
+        if count > 1 or "unexpected end" in str(error):
+            hint = "; is a quote not closed?"
+        self._problems.add(where, f"{where} {verb} not CSV ({error}{hint})", rows=count)
 
     @property
     def _line(self) -> int:

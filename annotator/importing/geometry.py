@@ -64,7 +64,7 @@ def _runs(outline: dict[str, Any], where: str) -> None:
         raise BadRow(f"{where}.size is {shown(size)}, which is larger than any picture here")
     counts = outline.get("counts")
     runs = _unpacked(counts, where) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
+    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= MAX_AREA for run in runs):
         raise BadRow(f"{where}.counts is {shown(counts)}, not run lengths")
     if sum(runs) != area:
         raise BadRow(f"{where}.counts has {sum(runs)} pixels in all, its size has {area}")

@@ -120,8 +120,10 @@ class _Stream:
                     self._fail(error.msg, error.pos)
             except RecursionError as error:
                 raise NotJson("it is nested too deeply") from error
-            except ValueError as error:  # NaN, Infinity, numbers of thousands of digits
-                raise NotJson(f"it is not valid JSON ({error})") from error
+            except NotJson:
+                raise
+            except ValueError as error:  # Python's own limit
+                raise NotJson("one of its numbers has thousands of digits") from error
             else:
                 # a number at the edge of the window may have more digits
                 if self._ended or end + _MARGIN < len(self._text) or isinstance(value, str | list | dict):
@@ -148,4 +150,4 @@ class _Stream:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a number of JSON")
+    raise NotJson(f"it is not valid JSON ({word} is not a number of JSON)")

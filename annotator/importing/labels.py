@@ -133,9 +133,13 @@ def new_cells(
 def _report(cells: Cells, counts: ImportedCells, added: int, problems: Problems) -> ImportReport:
     notes = [*cells.notes, *problems.notes()]
     if counts.kept:
-        notes.append(f"{counts.kept} cells were already decided otherwise and were kept as they are.")
+        kept = "1 cell was" if counts.kept == 1 else f"{counts.kept} cells were"
+        as_is = "was kept as it is" if counts.kept == 1 else "were kept as they are"
+        notes.append(f"{kept} already decided otherwise and {as_is}.")
     if counts.seen:
-        notes.append(f"{counts.seen} cells were cleared since this file was imported and stay cleared.")
+        cleared = "1 cell was" if counts.seen == 1 else f"{counts.seen} cells were"
+        stay = "stays" if counts.seen == 1 else "stay"
+        notes.append(f"{cleared} cleared since this file was imported and {stay} cleared.")
     return ImportReport(
         cells=counts.stored,
         cells_known=counts.same + counts.kept,

@@ -7,6 +7,7 @@ refers to are moved to `orphans/`.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -104,13 +105,19 @@ def _database(settings: Settings) -> Finding:
     except migrate.SchemaTooNew as error:
         return _problem("database", str(error))
     except (DatabaseFileError, migrate.SchemaError) as error:
-        return _problem("database", f"{str(error).rstrip('.')}; {_advice(settings)}")
+        advice = _advice(settings) if _ours(settings) else "run this as the user whom the folder belongs to"
+        return _problem("database", f"{str(error).rstrip('.')}; {advice}")
     if wrong:
         return _problem("database", f"the file is damaged ({wrong[0]}); {_advice(settings)}")
     if found != migrate.head():
         text = f"it has schema {found}, this program needs {migrate.head()}; run `annotator migrate`"
         return _problem("database", text)
     return Finding(level=Level.FINE, check="database", count=None, text=f"sound, schema {found}")
+
+
+def _ours(settings: Settings) -> bool:
+    """Whether this user may write where the database is: without that not even reading works."""
+    return os.access(settings.data_dir, os.W_OK) and os.access(settings.database, os.R_OK | os.W_OK)
 
 
 def _advice(settings: Settings) -> str:
@@ -144,9 +151,10 @@ def _pictures(visit: _Visit) -> Iterator[Finding]:
 
 
 def _files(seen: Seen) -> Iterator[Finding]:
-    yield _lost("originals", len(seen.no_original), "original files are missing; put them back from a backup")
+    back = "import the same files again, or put them back from a backup"
+    yield _lost("originals", len(seen.no_original), f"original files are missing; {back}")
     digest = "with other bytes than were imported" if seen.deep else "that are empty"
-    yield _lost("digests", len(seen.changed), f"original files {digest}; put them back from a backup")
+    yield _lost("digests", len(seen.changed), f"original files {digest}; {back}")
     yield _lost("8-bit pictures", len(seen.no_canonical), "8-bit pictures are missing; --repair makes them")
     yield _lost("thumbnails", len(seen.no_thumbnail), "thumbnails are missing; --repair makes them")
 
@@ -175,7 +183,7 @@ def _orphans(visit: _Visit) -> Iterator[Finding]:
         for name in (image.original, image.canonical, files.thumbnail(image))
     }
     found = files.orphans(visit.settings.data_dir, known)
-    done = ""
+    done = f"; --repair moves them to {files.ORPHANS}/"
     if visit.repair:
         files.put_aside(visit.settings.data_dir, found)
         done = f"; moved to {files.ORPHANS}/"
@@ -223,8 +231,9 @@ def _modes(visit: _Visit) -> Iterator[Finding]:
     if visit.repair:
         files.close(found)
     names = ", ".join(sorted(path.name for path in found)[:5])
-    done = "; closed" if visit.repair else ""
-    yield _counted(visit, "permissions", len(found), f"can be read by other users ({names}){done}")
+    done = "closed" if visit.repair else "--repair closes them"
+    text = f"files and folders can be read by other users; {done} ({names})"
+    yield _counted(visit, "permissions", len(found), text)
 
 
 def _jobs(visit: _Visit) -> Iterator[Finding]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
+from annotator import __version__
+from annotator.settings import Settings
 from annotator.snapshotting import Frozen
 from annotator.worker.warm import Start
 from dsrb_core.reliability import Bin, Judged
@@ -74,6 +78,20 @@ def _suggested(judged: Judged) -> dict[str, Any]:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 6)
+
+
+def made_by(settings: Settings, labels_sha256: str, device: str) -> dict[str, Any]:
+    """What has to be the same for a training to give the same again: programs, seed, device and answers."""
+    return {
+        "annotator": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device,
+        "seed": settings.seed,
+        "epochs": settings.epochs,
+        "labels_sha256": labels_sha256,
+    }
 
 
 def end_message(number: int, facts: dict[str, Any], *, added: int) -> str:

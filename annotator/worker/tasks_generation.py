@@ -17,7 +17,7 @@ from annotator.snapshotting import Frozen
 from annotator.worker import heldout
 from annotator.worker.arrays import new_array
 from annotator.worker.asking import held_out_weights
-from annotator.worker.facts import category_facts, metrics
+from annotator.worker.facts import category_facts, made_by, metrics
 from annotator.worker.lease import Lease
 from annotator.worker.tasks_instances import (
     MOST,
@@ -83,6 +83,7 @@ def write_files(folder: Path, settings: Settings, training: Training, lease: Lea
     save_model(result.model, folder / "checkpoint")
     heldout.write(folder, frozen, result.holdout)
     return {
+        "made_by": made_by(settings, frozen.snapshot.digest, str(training.backbone.device)),
         "instance_dim": 0 if instances is None else int(instances.shape[2]),
         "category_vectors": settings.category_vectors,
         "warm": training.start.runs,

@@ -62,12 +62,14 @@ def ycck() -> bytes:
     return bytes(data)
 
 
-def deep_tiff(order: str) -> bytes:
-    """A 16-bit grey TIFF of four levels in this byte order, without compression."""
-    grey = deep_levels().astype(f"{order}u2")
+def deep_tiff(order: str, *, negative: bool = False) -> bytes:
+    """A 16-bit grey TIFF of four levels in this byte order, without compression; `negative`: 0 is white."""
+    levels = 65535 - deep_levels() if negative else deep_levels()
+    grey = levels.astype(f"{order}u2")
     height, width = grey.shape
     body = grey.tobytes()
-    fields = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)]
+    fields = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1)]
+    fields += [(262, 3, 1, 0 if negative else 1)]
     fields += [(273, 4, 1, 8 + 2 + 12 * 8 + 4), (278, 4, 1, height), (279, 4, 1, len(body))]
     entries = b""
     for tag, kind, count, value in sorted(fields):

@@ -63,7 +63,7 @@ def test_avif_and_webp_are_read(kind: str, ext: str) -> None:
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
 def test_heic_without_its_plug_in_says_what_to_install(monkeypatch: pytest.MonkeyPatch, brand: bytes) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(TypeNotAccepted, match=r"need the heif extra \(pip install 'annotator\[heif\]'\)"):
+    with pytest.raises(TypeNotAccepted, match=r"need the heif extra \(pip install -e '\.\[heif\]'\)"):
         recognise(b"\0\0\0\x18ftyp" + brand + bytes(4) + b"mif1heic", "x.heic")
 
 

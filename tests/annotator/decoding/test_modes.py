@@ -64,6 +64,7 @@ CASES: dict[str, tuple[Callable[[], bytes], Golden]] = {
     "YCCK": (samples.ycck, COLOURS),
     "I;16": (lambda: samples.deep_tiff("<"), DEEP),
     "I;16B": (lambda: samples.deep_tiff(">"), DEEP),
+    "I;16 negative": (lambda: samples.deep_tiff("<", negative=True), DEEP),
     "I;16 png": (lambda: save(deep("u2"), "PNG"), DEEP),
     "I": (lambda: save(deep("i4"), "TIFF"), DEEP),
     "F": (lambda: save(deep("f4"), "TIFF"), DEEP),

@@ -100,7 +100,7 @@ def test_it_refuses_what_json_refuses(value: dict[str, Any], data: st.DataObject
         ('{"a": 1, "a": 2}', '"a" is there twice'),
         ('{"a": ' + "[" * 100_000, "nested too deeply"),
         ('{"a": [' + "[" * 100_000, "nested too deeply"),
-        ('{"a": ' + "9" * 5_000 + "}", "it is not valid JSON"),
+        ('{"a": ' + "9" * 5_000 + "}", "one of its numbers has thousands of digits"),
     ],
 )
 @pytest.mark.parametrize("size", [3, 1_000_000])

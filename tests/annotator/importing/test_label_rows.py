@@ -221,7 +221,7 @@ BAD_GEOMETRY = {
     ),
     "RLE cut": (annotation(segmentation={**RLE, "counts": "P"}), "ends in the middle of a run length"),
     "RLE long": (annotation(segmentation={**RLE, "counts": "o" * 99}), "no part of packed run lengths"),
-    "crowd true": (annotation(iscrowd=True), "iscrowd is True, not 0 or 1"),
+    "crowd true": (annotation(iscrowd=True), "iscrowd is true, not 0 or 1"),
     "crowd text": (annotation(iscrowd="1"), 'iscrowd is "1", not 0 or 1'),
 }
 
@@ -381,7 +381,7 @@ def test_absence_means_nothing_where_annotations_were_left_out(
     store: Store, project: Project, load: Callable[..., ImportReport]
 ) -> None:
     content = coco(annotations=[annotation(), annotation(id=10, bbox=[1])])
-    with pytest.raises(BadFile, match="1 annotations cannot be used, so that none cannot mean negative"):
+    with pytest.raises(BadFile, match="1 annotation cannot be used, so that none cannot mean negative"):
         load(content, lenient=True, absent="negative")
     assert untouched(store, project)
     load(coco(annotations=[annotation()]), absent="negative")

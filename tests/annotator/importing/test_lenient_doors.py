@@ -21,7 +21,8 @@ from annotator.ui.door import Here
 from annotator.ui.import_tab import import_labels
 
 TABLE = "file_name,dog\np0.jpg,1\nwho.jpg,1\np1.jpg,0\n"
-REASON = 'line 3: no picture of the project is named "who.jpg"'
+WHY = 'no picture of the project is named "who.jpg"'
+REASON = f"line 3: {WHY}"
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_the_terminal(
             main()
         assert (ended.value.code or 0) == code
     said = " ".join(capsys.readouterr().out.split())  # as wide as the console of whoever came first
-    assert f"labels.csv, line 3: {REASON}" in said
+    assert f"labels.csv, line 3: {WHY}" in said
     assert decided(store, project) == 2
 
 
@@ -90,7 +91,7 @@ def test_the_page(store: Store, settings: Settings, project: Project, user_id: i
     strict = import_labels(lambda: here, str(table), unheard)
     assert "who.jpg" in strict.message and not strict.refused
     lenient = import_labels(lambda: here, str(table), unheard, lenient=True)
-    assert lenient.refused == (("labels.csv, line 3", REASON),)
+    assert lenient.refused == (("labels.csv, line 3", WHY),)
 
 
 def test_a_kind_that_is_not_read_is_415() -> None:

@@ -344,3 +344,28 @@ def test_a_newer_database_is_left_alone(world: World, stop: Callable[[], None]) 
     stop()
     words = visit(world.settings, repair=True)["database"].words
     assert "newer than this program" in words and "restore" not in words
+
+
+def test_every_line_reads_well_and_says_what_repair_would_do(world: World, stop: Callable[[], None]) -> None:
+    stop()
+    fine = visit(world.settings)["permissions"]
+    assert fine.words == "0 files and folders can be read by other users"
+    world.data_dir.chmod(0o755)
+    stray = world.data_dir / "thumbnails" / "stray.jpg"
+    stray.write_bytes(b"?")
+    os.utime(stray, (0, 0))
+    found = visit(world.settings)
+    assert found["permissions"].words.endswith("can be read by other users; --repair closes them (data)")
+    assert found["orphans"].words == "1 files belong to no picture; --repair moves them to orphans/"
+
+
+def test_a_folder_of_another_user_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restoring a backup over it would be the wrong advice."""
+    settings = Settings(data_dir=tmp_path)
+    settings.database.write_bytes(b"what cannot be read" * 100)
+    assert "annotator restore" in visit(settings)["database"].words
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    words = visit(settings)["database"].words
+    assert "the user whom the folder belongs to" in words and "restore" not in words
