@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -27,6 +28,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 HIDDEN = "[hidden]"
 LONGEST = 4000  # signs of a message in JSON: collectors cut longer lines, and half an object is none
 LONGEST_TRACE = 8000
+_READ = 32_000  # signs of a text that are looked at: what somebody sends may be megabytes
+_EDGE = 200  # signs beside a cut that are left out, since half a secret is not known for one
 _SECRETS = (
     re.compile(r"(annotator_session=\"?)[^;\s\"',]+"),
     re.compile(r"()\bannotator_[A-Za-z0-9_-]{20,}"),
@@ -48,13 +51,14 @@ class Tidy(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; always True."""
-        record.msg = tidy(_message(record))
+        record.msg = _bounded(_message(record), tidy)
         record.args = ()
         if record.exc_info and record.exc_info[0] is not None:
-            record.exc_text = self._lines("".join(traceback.format_exception(*record.exc_info)))
+            told = "".join(traceback.format_exception(*record.exc_info))
+            record.exc_text = _bounded(told, self._lines)
             record.exc_info = None  # handlers that draw tracebacks themselves would draw the raw text
         if record.stack_info:
-            record.stack_info = self._lines(record.stack_info)
+            record.stack_info = _bounded(record.stack_info, self._lines)
         return True
 
     def _lines(self, text: str) -> str:
@@ -128,6 +132,8 @@ def tidy(text: str) -> str:
 
 def visible(text: str) -> str:
     """One line of visible signs: control signs become their escapes."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -166,6 +172,15 @@ def _uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
     name = found.thread.name if found.thread is not None else "unknown"
     told = (found.exc_type, found.exc_value, found.exc_traceback)
     logging.getLogger(__name__).error("thread %s ended with an error", name, exc_info=told)
+
+
+def _bounded(text: str, make: Callable[[str], str]) -> str:
+    """What `make` makes of a text, of a very long one of its beginning and its end only."""
+    if len(text) <= _READ:
+        return make(text)
+    half = _READ // 2
+    left = len(text) - 2 * half
+    return f"{make(text[:half])[:-_EDGE]} [... {left} signs left out ...] {make(text[-half:])[_EDGE:]}"
 
 
 def _shortened(text: str, most: int) -> str:

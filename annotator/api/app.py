@@ -12,6 +12,7 @@ from annotator.api import accounts, editing, errors, files, generations, health,
 from annotator.api.auth import Gate
 from annotator.api.guard import Guard
 from annotator.api.permissions import confirmed
+from annotator.api.throttle import Turns
 from annotator.settings import Settings
 from annotator.store import Store
 from annotator.store.copying import TEMPORARY
@@ -35,6 +36,7 @@ def create_app(store: Store, settings: Settings, *, actions: Actions | None = No
     app.state.actions = actions or Actions(store, settings)
     gate = Gate(store, settings, actions=app.state.actions)
     app.state.gate = gate
+    app.state.label_turns = Turns(**files.LABEL_FILES, what="label files")
     app.state.first_run_secret = gate.first_run_secret
     errors.install(app)
     for part in (

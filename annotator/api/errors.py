@@ -74,10 +74,10 @@ class TooManyAttempts(NotAllowed):
 
 
 class TooManyAtOnce(TooManyAttempts):
-    """More people sign in at this moment than can be judged."""
+    """More of something slow at this moment than the server takes at once: sign-ins, label files."""
 
-    def __init__(self) -> None:
-        NotAllowed.__init__(self, "Many sign-ins come at this moment; try again in a few seconds.")
+    def __init__(self, what: str) -> None:
+        NotAllowed.__init__(self, f"Many {what} come at this moment; try again in a few seconds.")
         self.retry_after = 3
 
 
@@ -87,6 +87,8 @@ class NotSignedIn(NotAllowed):
 
 def status_of(error: AnnotatorError) -> tuple[int, str]:
     """HTTP status and code of an error a person can act on."""
+    if isinstance(error, TooManyAtOnce):
+        return 429, "too_many_at_once"
     if isinstance(error, TooManyAttempts):
         return 429, "too_many_attempts"
     if isinstance(error, NotSignedIn):
@@ -180,7 +182,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     where = ".".join(str(part)[:100] for part in first["loc"])
     if first["type"] == "json_invalid":
         return envelope(400, "not_json", "The body is not JSON.", request_id=request_id(request))
-    return envelope(422, "invalid", f"{where}: {first['msg']}.", request_id=request_id(request))
+    said = str(first["msg"]).removeprefix("Value error, ")  # before a sentence of ours
+    return envelope(422, "invalid", f"{where}: {said}.", request_id=request_id(request))
 
 
 async def _os_error(request: Request, error: Exception) -> Response:

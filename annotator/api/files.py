@@ -32,6 +32,7 @@ _PICTURE_HEADERS = {
 }
 # Up to this size, as every small picture of a page: sent piece by piece, each piece waits for a thread.
 _AT_ONCE = 64 * 1024
+LABEL_FILES = {"each": 2, "everybody": 8}  # read at once, of one person and of all: each takes a thread
 _LABEL_SUFFIXES = frozenset({".csv", ".json"})
 
 
@@ -88,7 +89,7 @@ def import_labels(
 
     With `preview` nothing is stored and the answer says how the file was read and what would happen.
     """
-    with _kept(request, file) as path:
+    with request.app.state.label_turns.one(str(user_of(request))), _kept(request, file) as path:
         if preview:
             return previews.label_preview(actions_of(request).preview_labels(project_id, path))
         return shapes.import_report(

@@ -30,9 +30,15 @@ from annotator.settings import LOOPBACK, Settings
 _OURS = ("/api/", "/img/")
 PICTURES_AT_ONCE = 48  # for one person: eight browsers, each with the six connections browsers open
 EXPORTS_AT_ONCE = 4  # each takes a thread and a copy of the database while it is made
+QUESTIONS_AT_ONCE = 8  # each orders a whole project: many of them and everybody's answers wait for a thread
 _AT_ONCE = {
     "/img/{image_id}": (PICTURES_AT_ONCE, "pictures"),
     "/api/projects/{project_id}/export/{kind}": (EXPORTS_AT_ONCE, "exports"),
+}
+# only where people sign in: elsewhere fifty of them may be one
+_EACH_AT_ONCE = {
+    "/api/projects/{project_id}/deck": (QUESTIONS_AT_ONCE, "lists of questions"),
+    "/api/projects/{project_id}/grid": (QUESTIONS_AT_ONCE, "lists of questions"),
 }
 
 
@@ -47,7 +53,8 @@ class Guard:
         self._gate = gate
         self._settings = settings
         self._hosts = rules.HostRule(settings.host, settings.allowed_hosts)
-        self._given: Counter[tuple[int, str]] = Counter()  # pictures or exports on their way now, by person
+        self._at_once = _AT_ONCE | (_EACH_AT_ONCE if gate.required else {})
+        self._given: Counter[tuple[int, str]] = Counter()  # of those, what is on its way now, by person
         self._watch = Watch(self._ended, self._roles, gone=self._gone)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,12 +88,12 @@ class Guard:
 
     @contextmanager
     def _turn(self, scope: Scope) -> Iterator[None]:
-        """Count a picture or an export on its way; Unwanted when the person gets too many at once already."""
+        """Count what is on its way and limited; Unwanted when the person gets too much at once already."""
         user_id, judged = scope["state"].get("user_id"), scope["state"]["judged"]
-        if user_id is None or judged.template not in _AT_ONCE:
+        if user_id is None or judged.template not in self._at_once:
             yield
             return
-        limit, what = _AT_ONCE[judged.template]
+        limit, what = self._at_once[judged.template]
         if self._given[user_id, what] >= limit:
             raise rules.too_many(limit, what)
         self._given[user_id, what] += 1

@@ -14,21 +14,32 @@ NOT_ENCRYPTED = "Not encrypted: anyone on the network can read the password you 
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><style>
-body{{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:12vh auto;padding:0 1rem;color:#1b1f24}}
+<title>{title} – Annotation assistant</title><style>
+:root{{color-scheme:light dark}}
+body{{font:15px/1.5 system-ui,sans-serif;margin:0;padding:1rem;color:light-dark(#1b2430,#e6eaf0);
+background:light-dark(#f6f8fa,#10151b)}}
+main{{max-width:22rem;margin:10vh auto 0;padding:1.5rem 1.75rem 1.75rem;border-radius:8px;
+border:1px solid light-dark(#d8dee6,#2c3440);background:light-dark(#fff,#171c23)}}
+h1{{font-size:1.3rem;margin:0 0 .75rem}}
+p{{margin:.5rem 0}}
+.product{{color:light-dark(#55606e,#9aa6b4);margin:0}}
 label{{display:block;margin:1rem 0 .25rem}}
-input{{width:100%;box-sizing:border-box;font:inherit;padding:.5rem}}
-button{{margin-top:1.25rem;font:inherit;padding:.5rem 1.25rem}}
-p[role=alert]{{color:#a40e26}}
+input{{width:100%;box-sizing:border-box;font:inherit;padding:.5rem .6rem;border-radius:6px;
+border:1px solid light-dark(#8a95a3,#5b6775);background:light-dark(#fff,#0e1217);color:inherit}}
+button{{margin-top:1.25rem;font:inherit;font-weight:600;padding:.5rem 1.25rem;border:0;border-radius:6px;
+background:#1f5f9e;color:#fff;cursor:pointer}}
+:focus-visible{{outline:2px solid light-dark(#1f5f9e,#6cb2f5);outline-offset:2px}}
+p[role=alert]{{color:light-dark(#a40e26,#f4837a)}}
 p.warning{{background:#a40e26;color:#fff;padding:.5rem .75rem}}
-</style></head><body><main>{warning}<h1>{title}</h1>{alert}{form}</main></body></html>
+</style></head><body><main>{warning}<p class="product">Annotation assistant</p>
+<h1>{title}</h1>{alert}{form}</main></body></html>
 """
 
 _LOGIN = """<form method="post" action="/login">
 <label for="name">Name</label>
-<input id="name" name="name" autocomplete="username" required autofocus>
+<input id="name" name="name" autocomplete="username" required value="{name}"{at_name}>
 <label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required>
+<input id="password" name="password" type="password" autocomplete="current-password" required{at_password}>
 <button>Sign in</button></form>"""
 
 _SETUP = """<p>Nobody has signed in to this server yet. It printed a one-time secret when it started.
@@ -49,8 +60,8 @@ _INVITE = """<p>{purpose}</p>
 
 _NAME = """
 <label for="name">Your name, as the others will see it</label>
-<input id="name" name="name" autocomplete="username" maxlength="200" required autofocus>
-<p>With an account on this server already, give its name and password.</p>"""
+<input id="name" name="name" autocomplete="username" maxlength="200" required autofocus value="{name}">
+<p>If you have an account on this server already, give its name and password.</p>"""
 
 
 def _page(
@@ -69,10 +80,18 @@ def _page(
 
 
 def login_page(
-    alert: str = "", *, status: int = 200, headers: dict[str, str] | None = None, insecure: bool = False
+    alert: str = "",
+    *,
+    name: str = "",
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    insecure: bool = False,
 ) -> HTMLResponse:
-    """Asks for name and password; `insecure` warns that they go over the network in the open."""
-    return _page("Sign in", _LOGIN, alert=alert, status=status, headers=headers, insecure=insecure)
+    """Asks for name and password, with the name that was given before; `insecure` warns that they go over
+    the network in the open."""
+    at = (" autofocus", "") if not name else ("", " autofocus")
+    form = _LOGIN.format(name=escape(name), at_name=at[0], at_password=at[1])
+    return _page("Sign in", form, alert=alert, status=status, headers=headers, insecure=insecure)
 
 
 def setup_page(
@@ -87,13 +106,15 @@ def invite_page(
     alert: str = "",
     *,
     reset: bool,
+    given: str = "",
     status: int = 200,
     headers: dict[str, str] | None = None,
     insecure: bool = False,
 ) -> HTMLResponse:
-    """Asks for a name and a password, or with `reset` for a new password alone."""
+    """Asks for a name, `given` before, and a password, or with `reset` for a new password alone."""
     button = "Set password" if reset else "Join"
-    form = _INVITE.format(purpose=escape(purpose), name="" if reset else _NAME, button=button)
+    name = _NAME.format(name=escape(given))
+    form = _INVITE.format(purpose=escape(purpose), name="" if reset else name, button=button)
     return _page("Invitation", form, alert=alert, status=status, headers=headers, insecure=insecure)
 
 

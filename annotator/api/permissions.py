@@ -87,7 +87,7 @@ TABLE: Mapping[tuple[str, str], Need] = {
     ("GET", _P + "/members"): Need(Kind.PROJECT, Role.VIEWER, archived=True),
     ("PUT", _P + "/members/{user_id}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("DELETE", _P + "/members/{user_id}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
-    ("POST", _P + "/invitations"): ADMIN,
+    ("POST", _P + "/invitations"): Need(Kind.PROJECT, Role.ADMIN, in_person=True),
     ("GET", _P + "/invitations"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("DELETE", _P + "/invitations/{invitation}"): Need(Kind.PROJECT, Role.ADMIN, archived=True),
     ("POST", _P + "/archive"): ADMIN,
@@ -158,14 +158,14 @@ def methods(path: str) -> list[str]:
 def check(rights: Rights, judged: Judged, user_id: int, *, by_token: bool = False) -> None:
     """Raise NotFound, NotAllowed or Gone when the caller's rights do not reach; BadInput for an odd id."""
     need = judged.need
-    if need.in_person and by_token:
-        raise NotAllowed("A token cannot do this; sign in with the password.")
     if need.kind is Kind.PROJECT:
         rights.need(user_id, _id(judged, "project_id"), need.role, archived=need.archived)
     elif need.kind is Kind.IMAGE:
         rights.need_for_image(user_id, _id(judged, "image_id"), need.role)
     elif need.kind is Kind.SERVER:
         rights.need_admin(user_id)
+    if need.in_person and by_token:  # last: what a token's person may not see stays unseen
+        raise NotAllowed("A token cannot do this; sign in with the password.")
 
 
 def _id(judged: Judged, name: str) -> int:

@@ -160,7 +160,7 @@ def too_large(rule: BodyRule) -> Unwanted:
 
 
 def too_many(limit: int, what: str) -> Unwanted:
-    """The refusal of one more picture or export than a person gets at once."""
+    """The refusal of one more picture, export or list than a person gets at once."""
     message = f"{limit} {what} are being sent to you already; ask for this one again when some have arrived."
     return Unwanted(HTTPStatus.TOO_MANY_REQUESTS, "too_many_at_once", message, retry_after=1)
 

@@ -103,7 +103,7 @@ def login(request: Request, name: Field, password: Field) -> Response:
     except AnnotatorError as error:
         status = status_of(error)[0]
         return login_page(
-            str(error), status=status, headers=_retry(error), insecure=in_the_open(request.scope)
+            str(error), name=name, status=status, headers=_retry(error), insecure=in_the_open(request.scope)
         )
 
 
@@ -147,6 +147,7 @@ def accept_invitation(request: Request, secret: str, password: Field, name: Fiel
             purpose,
             str(error),
             reset=found.grant is Grant.RESET,
+            given=name,
             status=status_of(error)[0],
             headers=_retry(error),
             insecure=in_the_open(request.scope),

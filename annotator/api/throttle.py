@@ -1,4 +1,4 @@
-"""How often somebody may be wrong about a password, and how many passwords are compared at once."""
+"""How often somebody may be wrong about a password, and how many passwords or files are judged at once."""
 
 from __future__ import annotations
 
@@ -44,13 +44,16 @@ class Throttle:
 
 
 class Turns:
-    """How many sign-ins are judged at the same time. Thread-safe.
+    """How many sign-ins, or other slow things (`what`), are done at the same time. Thread-safe.
 
     A hash is slow on purpose and a thread waits for each. Without a limit a hundred requests of a stranger
     would hold every thread of the server, and those who are signed in would wait for them.
     """
 
-    def __init__(self, *, each: int = EACH_AT_ONCE, everybody: int = ALL_AT_ONCE) -> None:
+    def __init__(
+        self, *, each: int = EACH_AT_ONCE, everybody: int = ALL_AT_ONCE, what: str = "sign-ins"
+    ) -> None:
+        self._what = what
         self._each = each
         self._everybody = everybody
         self._lock = threading.Lock()
@@ -64,10 +67,10 @@ class Turns:
 
     @contextmanager
     def one(self, address: str) -> Iterator[None]:
-        """Take a turn for the time of the block; raise TooManyAtOnce when none is left."""
+        """Take a turn of `address` for the time of the block; raise TooManyAtOnce when none is left."""
         with self._lock:
             if self._taken[address] >= self._each or self._taken.total() >= self._everybody:
-                raise TooManyAtOnce
+                raise TooManyAtOnce(self._what)
             self._taken[address] += 1
         try:
             yield

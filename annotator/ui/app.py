@@ -53,11 +53,14 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     from annotator.ui.door import Door
     from annotator.ui.page import build_page
     from annotator.ui.theme import page_theme
+    from annotator.ui.tracebacks import log_errors_of_events
 
+    log_errors_of_events()
     door = Door(actions, sign_in=app.state.gate.required)
+    page = build_page(door, data_dir=data_dir)
     gr.mount_gradio_app(
         app,
-        build_page(door, data_dir=data_dir),
+        page,
         path="/",
         theme=page_theme(),
         head=_head(),
@@ -70,7 +73,7 @@ def _mount(app: FastAPI, actions: Actions, data_dir: Path) -> FastAPI:
     )
     mounted = app.router.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = PageBorder(mounted.app, may_upload=door.may_upload, uploads=uploads)
+    mounted.app = PageBorder(mounted.app, may_upload=door.may_upload, uploads=uploads, queue=page._queue)
     return app
 
 

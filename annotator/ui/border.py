@@ -22,6 +22,7 @@ from annotator.api.errors import envelope, plain_refusal
 from annotator.api.headers import policy
 from annotator.ui.inline_scripts import InlineScripts
 from annotator.ui.leftovers import Leftovers
+from annotator.ui.unheard import Unheard
 from annotator.ui.uploads import Uploads
 
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,200}"
@@ -31,29 +32,35 @@ _READ = re.compile(
     rf"|/gradio_api/(?:info|app_id|theme\.css|startup-events|queue/data|upload_progress|heartbeat/[a-z0-9]{{1,40}})"
 )
 _UPLOAD = "/gradio_api/upload"
-_EVENTS = frozenset({"/gradio_api/queue/join", "/gradio_api/run/predict"})
+_QUEUED = "/gradio_api/queue/join"
+_EVENTS = frozenset({_QUEUED, "/gradio_api/run/predict"})
+SMALL = 64 * 1024  # bytes of an event; only the list of uploaded files has more
 _WRITE = _EVENTS | {_UPLOAD, "/gradio_api/cancel", "/gradio_api/reset"}
+_FORGEABLE = (b"x-forwarded-", b"x-gradio-server", b"forwarded")  # what a trusted proxy says is in the scope
+UNHEARD = "This page does not hear what came of its earlier events; load it again."
 
 
 class PageBorder:
     """Before the mounted page: a closed list of addresses, our refusals, the page's policy.
 
     `may_upload` says of an account whether there is a project into which it may bring a file; `uploads` is
-    the folder into which the toolkit writes them.
+    the folder into which the toolkit writes them, `queue` its events and what they gave.
     """
 
-    def __init__(self, app: ASGIApp, *, may_upload: Callable[[int], bool], uploads: Path) -> None:
+    def __init__(self, app: ASGIApp, *, may_upload: Callable[[int], bool], uploads: Path, queue: Any) -> None:
         self._app = app
         self._may_upload = may_upload
         self._scripts = InlineScripts.of_gradio()
         self._uploads = Uploads()
         self._leftovers = Leftovers(uploads)
+        self._unheard = Unheard(queue)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it here."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
+        scope = _unforged(scope)
         method, path = scope["method"], scope["path"]
         refused = _unknown(method, path)
         if refused is None and path in _EVENTS:
@@ -80,13 +87,21 @@ class PageBorder:
         message = await receive()
         if message["type"] != "http.request":
             return _again(message, receive), None
+        body = message.get("body", b"")
+        if len(body) > SMALL and not await to_thread.run_sync(self._may_upload, _person(scope)):
+            return receive, envelope(413, "too_large", "The event is larger than any that you may cause.")
         try:
-            named = list(_files(json.loads(message.get("body", b"") or b"null")))
+            event = json.loads(body or b"null")
         except ValueError:
             return receive, envelope(400, "not_json", "The body is not JSON.")
-        if all(self._uploads.are_of(_person(scope), path) for path in named):
+        if not all(self._uploads.are_of(_person(scope), path) for path in _files(event)):
+            return receive, envelope(422, "foreign_file", "The event names a file that you did not upload.")
+        session = event.get("session_hash") if isinstance(event, dict) else None
+        if scope["path"] != _QUEUED or not isinstance(session, str):
             return _again(message, receive), None
-        return receive, envelope(422, "foreign_file", "The event names a file that you did not upload.")
+        if await self._unheard.room(_person(scope), session):
+            return _again(message, receive), None
+        return receive, envelope(429, "unheard", UNHEARD, headers={"Retry-After": "1"})
 
     async def _upload(self, scope: Scope) -> Response | None:
         """Before the first byte is taken in: a file that its sender may use nowhere only fills the disk."""
@@ -145,6 +160,14 @@ def _unknown(method: str, path: str) -> Response | None:
     if reading or writing:
         return plain_refusal(405, headers={"Allow": "POST" if writing else "GET, HEAD"})
     return plain_refusal(404)
+
+
+def _unforged(scope: Scope) -> Scope:
+    """Without headers that Gradio would build the page's addresses from, whoever sent them.
+
+    It also keeps the first list of events it made, with such an address, and gives it to everybody.
+    """
+    return {**scope, "headers": [one for one in scope["headers"] if not one[0].startswith(_FORGEABLE)]}
 
 
 def _person(scope: Scope) -> int:

@@ -90,6 +90,31 @@ def test_a_traceback_cannot_forge_an_event(written: tuple[logging.Logger, io.Str
     assert SECRET not in target.getvalue()
 
 
+@pytest.mark.parametrize("text", ["a" * 4_000_000, "\n" * 4_000_000, f"password={SECRET} " * 100_000])
+def test_of_megabytes_that_somebody_sent_the_log_keeps_little(
+    written: tuple[logging.Logger, io.StringIO], text: str
+) -> None:
+    log, target = written
+    try:
+        raise RuntimeError(f"first {text} last")
+    except RuntimeError as error:
+        log.error("failed: %s", error, exc_info=True)
+    told = target.getvalue()
+    assert len(told) < 400_000 and "first" in told and told.rstrip().endswith(" last")
+    assert "signs left out" in told and SECRET not in told
+
+
+@pytest.mark.parametrize("shift", range(0, 80, 3))
+def test_where_a_long_text_is_cut_no_half_secret_is_left(
+    written: tuple[logging.Logger, io.StringIO], shift: int
+) -> None:
+    log, target = written
+    log.error("%s", "x" * shift + f" token={SECRET}" * 4000)
+    told = target.getvalue()
+    assert "signs left out" in told
+    assert not any(SECRET[place : place + 4] in told for place in range(len(SECRET) - 4))
+
+
 def test_a_record_that_does_not_fit_its_values_is_still_written(
     written: tuple[logging.Logger, io.StringIO],
 ) -> None:

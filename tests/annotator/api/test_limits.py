@@ -19,11 +19,15 @@ from starlette.types import Receive, Scope, Send
 from annotator.actions import Actions
 from annotator.api import guard as guard_module
 from annotator.api import rules
-from annotator.api.guard import EXPORTS_AT_ONCE, PICTURES_AT_ONCE, Guard
+from annotator.api.files import LABEL_FILES
+from annotator.api.guard import EXPORTS_AT_ONCE, PICTURES_AT_ONCE, QUESTIONS_AT_ONCE, Guard
+from annotator.errors import BadFile
+from annotator.previews import LabelPreview
 from annotator.records import Category, Image, Project
 from annotator.settings import Settings
 from annotator.store import Store, decisions
 from tests import running
+from tests.annotator.api.people import World
 from tests.annotator.asgi import Reply, Wire, answers, ask
 
 BOUNDARY = "multipart/form-data; boundary=x"
@@ -205,6 +209,12 @@ def test_a_picture_is_given_whole_or_as_one_range(
         assert reply.code
 
 
+def test_an_odd_id_is_refused_in_one_sentence(client: TestClient, project: Project) -> None:
+    answer = client.get(f"/api/projects/{project.id}/images/1/history?before=-1")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "query.before: an id is written in digits."
+
+
 def test_ten_thousand_ranges_are_refused(app: FastAPI, picture_id: int) -> None:
     value = "bytes=" + ",".join("0-1" for _ in range(10_000))
     assert [one.status for one in answers(app, [Wire("GET", f"/img/{picture_id}", (("Range", value),))])] == [
@@ -250,6 +260,21 @@ def test_one_person_gets_so_many_pictures_at_once_and_the_rest_on_asking_again(
     assert (others.status, later.status) == (200, 200)
 
 
+async def _crowd(
+    app: FastAPI, wire: Wire, limit: int, release: threading.Event, others: list[Wire]
+) -> tuple[list[Reply], list[Reply]]:
+    """A hundred of a request at once, and what others are answered while `limit` of them are held up."""
+    crowd = [asyncio.ensure_future(ask(app, wire)) for _ in range(100)]
+    try:
+        async with asyncio.timeout(10):
+            while sum(one.done() for one in crowd) < 100 - limit:
+                await asyncio.sleep(0.01)
+            beside = [await ask(app, other) for other in others]
+    finally:
+        release.set()
+    return await asyncio.gather(*crowd), beside
+
+
 def test_one_person_who_wants_a_hundred_exports_at_once_keeps_nobody_waiting(
     app: FastAPI, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,24 +290,64 @@ def test_one_person_who_wants_a_hundred_exports_at_once_keeps_nobody_waiting(
     monkeypatch.setattr(Actions, "export_csv", slow)
     export = Wire("GET", f"/api/projects/{project.id}/export/csv")
 
-    async def run() -> tuple[list[Reply], Reply]:
-        crowd = [asyncio.ensure_future(ask(app, export)) for _ in range(100)]
-        try:
-            async with asyncio.timeout(10):
-                while sum(one.done() for one in crowd) < 100 - EXPORTS_AT_ONCE:
-                    await asyncio.sleep(0.01)
-                other = await ask(app, Wire("GET", "/api/projects"))
-        finally:
-            release.set()
-        return await asyncio.gather(*crowd), other
-
-    crowd, other = running.run(run())
-    assert other.status == 200
+    other = Wire("GET", "/api/projects")
+    crowd, beside = running.run(_crowd(app, export, EXPORTS_AT_ONCE, release, [other]))
+    assert [one.status for one in beside] == [200]
     statuses = Counter(one.status for one in crowd)
     assert statuses == {200: EXPORTS_AT_ONCE, 429: 100 - EXPORTS_AT_ONCE} and len(made) == EXPORTS_AT_ONCE
     refused = next(one for one in crowd if one.status == 429)
     assert refused.code == "too_many_at_once" and "exports" in refused.text and refused.header("retry-after")
     assert [one.status for one in answers(app, [export])] == [200], "and its places are free again"
+
+
+def test_one_person_who_asks_for_a_hundred_lists_at_once_keeps_nobody_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A-30: in a large project each takes a thread for a while; a save needs one to find out who sends it."""
+    release, where = threading.Event(), world.places["home"].project_id
+    real = Actions.deck
+
+    def slow(actions: Actions, project_id: int, limit: int, **more: Any) -> Any:
+        assert release.wait(30)
+        return real(actions, project_id, limit, **more)
+
+    monkeypatch.setattr(Actions, "deck", slow)
+    viewer, annotator = (tuple(world.headers[one].items()) for one in ("viewer", "annotator"))
+    deck = Wire("GET", f"/api/projects/{where}/deck", viewer)
+    grid = Wire("GET", f"/api/projects/{where}/grid?category={world.places['home'].category_id}", viewer)
+
+    status = Wire("GET", f"/api/projects/{where}/status", annotator)
+    crowd, beside = running.run(_crowd(world.app, deck, QUESTIONS_AT_ONCE, release, [status, grid]))
+    assert [one.status for one in beside] == [200, 429] and beside[1].code == "too_many_at_once"
+    assert Counter(one.status for one in crowd) == {200: QUESTIONS_AT_ONCE, 429: 100 - QUESTIONS_AT_ONCE}
+    assert [one.status for one in answers(world.app, [deck, grid])] == [200, 200], "its places are free again"
+
+
+def test_one_person_who_sends_a_hundred_label_files_at_once_keeps_nobody_waiting(
+    app: FastAPI, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A-30: each takes a thread for as long as it is read, and everybody else's answer needs one first."""
+    release, each = threading.Event(), LABEL_FILES["each"]
+    read: list[Path] = []
+
+    def slow(_actions: Actions, _project_id: int, path: Path) -> LabelPreview:
+        assert release.wait(30)
+        read.append(path)
+        raise BadFile(path.name, "it was read")
+
+    monkeypatch.setattr(Actions, "preview_labels", slow)
+    kind = ("Content-Type", BOUNDARY)
+    body = part("file", b"file_name,cat\n") + END
+    file = Wire("POST", f"/api/projects/{project.id}/labels?preview=true", (kind,), body)
+
+    crowd, beside = running.run(_crowd(app, file, each, release, [Wire("GET", "/api/projects")]))
+    assert [one.status for one in beside] == [200]
+    statuses = Counter(one.status for one in crowd)
+    assert statuses == {422: each, 429: 100 - each} and len(read) == each
+    refused = next(one for one in crowd if one.status == 429)
+    assert refused.code == "too_many_at_once" and refused.header("retry-after") == "3"
+    assert "Many label files" in refused.text
+    assert [one.status for one in answers(app, [file])] == [422], "and its places are free again"
 
 
 def test_a_client_that_sends_nothing_on_gets_a_timeout_in_our_words(

@@ -526,15 +526,17 @@ def test_passwords_are_taken_over_https_only_unless_told_otherwise(plain_app: Fa
 
 
 def test_a_token_of_an_administrator_opens_no_account(world: World) -> None:
-    """It must not make more of itself: a link for a new password, or for a new administrator, would."""
+    """It must not make more of itself: a link for a new password, or for somebody new, would."""
     world.headers["token"] = bearer(world.store, world.ids["server admin"])
     own = world.ids["server admin"]
     for path in (
         f"/api/users/{own}/reset",
         f"/api/users/{world.ids['viewer']}/reset",
         "/api/users/invitations",
+        home(world, "/invitations"),
     ):
-        refused = ask(world, "token", "POST", path)
+        body = {"role": "viewer"} if path.startswith("/api/projects") else None
+        refused = ask(world, "token", "POST", path, body)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_allowed"), path
-        assert ask(world, "server admin", "POST", path).status_code == 201
+        assert ask(world, "server admin", "POST", path, body).status_code == 201
     assert ask(world, "token", "GET", "/api/users").status_code == 200

@@ -135,6 +135,19 @@ def test_ten_wrong_passwords_then_429_with_retry_after_even_for_the_right_one(
     assert 1 <= int(blocked.headers["retry-after"]) <= 31
 
 
+def test_the_name_stands_in_the_form_again_after_a_wrong_password(
+    public_app: FastAPI, stranger: TestClient
+) -> None:
+    set_up(public_app, stranger)
+    stranger.cookies.clear()
+    first = stranger.get("/login").text
+    assert 'required value="" autofocus>' in first
+    again = stranger.post("/login", data={"name": 'A"><b>nn', "password": "wrong password"}).text
+    assert 'value="A&quot;&gt;&lt;b&gt;nn">' in again
+    assert 'autocomplete="current-password" required autofocus>' in again
+    assert "wrong password" not in again
+
+
 def test_a_wrong_attempt_makes_the_next_pause_longer_and_other_addresses_are_free() -> None:
     clock = Clock()
     throttle = Throttle(clock)

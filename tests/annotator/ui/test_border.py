@@ -196,7 +196,7 @@ def test_a_refusal_of_the_toolkit_says_only_what_we_say(settings: Settings, stor
         await send({"type": "http.response.body", "body": b"Traceback (most recent", "more_body": True})
         await send({"type": "http.response.body", "body": b" call last): /srv/data"})
 
-    border = PageBorder(toolkit, may_upload=lambda _: True, uploads=settings.data_dir)
+    border = PageBorder(toolkit, may_upload=lambda _: True, uploads=settings.data_dir, queue=None)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"] = {"user_id": 1}

@@ -240,6 +240,30 @@ def test_nothing_of_a_request_stands_in_any_page(public: FastAPI, local: FastAPI
     ask_all(local, wires[1::2], check)
 
 
+FORGED = (
+    ("X-Forwarded-Host", "evil.example"),
+    ("X-Forwarded-Host", "a:b:c"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Prefix", "/evil.example"),
+    ("X-Gradio-Server", "http://evil.example"),
+    ("Forwarded", "host=evil.example"),
+)
+
+
+def test_no_address_on_a_page_is_built_from_a_forged_header(local: FastAPI) -> None:
+    """A-03: also not for whoever comes next; the toolkit keeps the first list of events it made for all."""
+    targets = ("/gradio_api/info", "/", "/config")
+    wires = [Wire("GET", target, (header,)) for header in FORGED for target in targets]
+    wires += [Wire("GET", target) for target in targets]
+
+    def check(wire: Wire, reply: Reply) -> None:
+        assert reply.status == 200, wire
+        assert "evil.example" not in reply.text and f"https://{LOCAL}" not in reply.text, wire
+        assert f"http://{LOCAL}" in reply.text, wire  # the address is there to be looked at
+
+    ask_all(local, wires, check)
+
+
 @pytest.mark.parametrize("where", ["//evil", "/\\evil", "https:evil", "%2f%2fevil", "javascript:alert(1)"])
 def test_no_redirect_leads_off_the_site(local: FastAPI, public: FastAPI, where: str) -> None:
     wires = [

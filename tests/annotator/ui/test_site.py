@@ -16,6 +16,7 @@ from annotator.settings import Settings
 from annotator.store import Store
 from annotator.ui.app import create_site
 from annotator.ui.theme import page_theme
+from tests.faults.servers import ticks
 
 JS_LINES = 400
 
@@ -103,3 +104,20 @@ def test_the_guidance_on_keys_matches_the_buttons() -> None:
         actions - {"proposal", "categories"}
         == set(re.findall(r'action: "([a-z-]+)"', keys)) - moves - choices
     )
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # Gradio's figures about its events
+def test_an_event_that_fails_is_told_by_the_log_and_nowhere_else(
+    client: TestClient, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    event = next(
+        one for one in client.get("/config").json()["dependencies"] if one["api_name"] == "on_create"
+    )
+    body = {"fn_index": event["id"], "data": [], "session_hash": "unheard"}  # without what it works on
+    assert client.post("/gradio_api/queue/join", json=body).status_code == 200
+    for _ in ticks(20):
+        if failed := [one for one in caplog.records if one.name == "annotator.ui.tracebacks"]:
+            break
+    assert len(failed) == 1 and failed[0].exc_info is not None and "on_create" in str(failed[0].exc_info[1])
+    written = capfd.readouterr()
+    assert "Traceback" not in written.out + written.err
