@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,19 +23,21 @@ from annotator.cli_common import (
     out,
     progress_bar,
     project_named,
+    unknown_variables,
     upgrade,
 )
 from annotator.cli_generations import generations
 from annotator.cli_health import free_space
 from annotator.cli_purge import purge
-from annotator.errors import AnnotatorError
+from annotator.errors import AnnotatorError, BadInput
 from annotator.keeping.places import SERVER
 from annotator.network import check_exposure, network_warnings
-from annotator.records import ImportReport
+from annotator.records import ImportReport, Project
 from annotator.settings import Settings
 from db import migrate
 
 log = logging.getLogger(__name__)
+_IGNORED = "WARNING: there is no setting for the variable {}; it is ignored."
 NEWER = 3  # exit code when a newer program wrote the database
 app = typer.Typer(
     help="Annotation assistant for multi-label images with partial labels.",
@@ -46,16 +48,15 @@ app = typer.Typer(
 
 def tell(report: ImportReport) -> None:
     """What an import did, every refused file by name and reason."""
-    out.print(
+    _say(
         f"{report.added} pictures added, {report.duplicates} already there, {len(report.refused)} refused; "
         f"{report.cells} cells labelled, {report.cells_known} were decided already, "
         f"{report.categories_added} categories added."
     )
     for refused in report.refused:
-        line = logs.visible(f"  refused  {refused.name}: {refused.reason}")
-        out.print(line, markup=False, highlight=False)
+        _say(logs.visible(f"  refused  {refused.name}: {refused.beside_name}"))
     for note in report.notes:
-        out.print(f"  note     {logs.visible(note)}", markup=False, highlight=False)
+        _say(f"  note     {logs.visible(note)}")
 
 
 @app.command()
@@ -63,7 +64,7 @@ def run(
     data_dir: DataDir = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Import this folder first.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Import this folder or ZIP first.")] = None,
     project: ProjectName = "",
     single_user: Annotated[
         bool, typer.Option("--single-user", help="Nobody signs in, on whatever address; see the warning.")
@@ -73,25 +74,36 @@ def run(
     ] = False,
 ) -> None:
     """Start web and worker; Ctrl-C stops both."""
-    from annotator.serving import only_server, serve
+    from annotator.serving import listening, only_server, serve
 
     flags = {"single_user": single_user or None, "insecure_http": insecure_http or None}
     settings = load_settings(data_dir=data_dir, host=host, port=port, **flags)
     logs.write_as(settings.log_format)
     check_exposure(settings)
-    with only_server(settings) as lock, opened(settings, "run", besides={SERVER}) as (store, actions):
-        if lock.check(store):
-            out.print("The last server did not end in order; the whole database was read and is sound.")
+    with (
+        only_server(settings) as lock,
+        opened(settings, "run", create=True, besides={SERVER}) as (store, actions),
+    ):
+        with listening(settings):
+            pass  # an address that is taken is told now, not after an import of an hour
+        with progress_bar("Reading the database, since the last server did not end in order"):
+            was_checked = lock.check(store)
+        if was_checked:
+            _say("The last server did not end in order; the whole database was read and is sound.")
         if images is not None:
-            _import_first(actions, images, project or images.resolve().name)
+            _import_first(actions, images, project)
         elif not actions.projects(archived=True):
             _offer_demo(actions, settings)
-        for line in network_warnings(settings):
-            if logs.as_json():
-                log.warning("%s", line)
-            else:
-                _say_aloud(line, style="bold red")
+        _warn(network_warnings(settings) + [_IGNORED.format(name) for name in unknown_variables()])
         serve(store, settings, lock=lock, say=_say)
+
+
+def _warn(lines: list[str]) -> None:
+    for line in lines:
+        if logs.as_json():
+            log.warning("%s", line)
+        else:
+            _say_aloud(line, style="bold red")
 
 
 def _say_aloud(text: str, style: str | None = None) -> None:
@@ -104,9 +116,25 @@ def _say(text: str) -> None:
 
 
 def _import_first(actions: Actions, images: Path, name: str) -> None:
-    chosen = project_named(actions, name, create=True)
-    with progress_bar(f"Importing {images}") as on_progress:
-        tell(actions.import_folder(chosen.id, images, on_progress))
+    """Pictures into the project of that name, without one that of their folder or archive."""
+    _must_be_there(images)
+    own = images.resolve()
+    name = name or (own.name if own.is_dir() else own.stem)
+    _bring_in(actions, project_named(actions, name, create=True), images)
+
+
+def _bring_in(actions: Actions, project: Project, path: Path) -> None:
+    take = actions.import_zip if path.suffix.lower() == ".zip" else actions.import_folder
+    with progress_bar(f"Importing {path.name}") as on_progress:
+        tell(take(project.id, path, on_progress))
+
+
+def _must_be_there(path: Path) -> None:
+    """BadInput before a project is made for pictures that are somewhere else."""
+    if not path.exists():
+        raise BadInput(f"There is no folder {path}.")
+    if not path.is_dir() and path.suffix.lower() != ".zip":
+        raise BadInput(f"{path} is neither a folder nor a ZIP; a file with labels is named with --labels.")
 
 
 def _offer_demo(actions: Actions, settings: Settings) -> None:
@@ -114,7 +142,7 @@ def _offer_demo(actions: Actions, settings: Settings) -> None:
 
     with progress_bar("Drawing the demo pictures") as on_progress:
         create_demo_project(actions, settings.data_dir / "demo", on_progress)
-    out.print(
+    _say(
         f"No project yet: the project {DEMO_PROJECT!r} with drawn scenes was made to try things out. "
         "Start with IMAGES=path/to/folder, or use the Import tab, for your own pictures."
     )
@@ -157,13 +185,13 @@ def import_(
         raise AnnotatorError(
             "--preview shows labels of pictures that are there: give it with --labels alone."
         )
-    with opened(load_settings(data_dir=data_dir), "import") as (_, actions):
+    if path is not None:
+        _must_be_there(path)
+    with opened(load_settings(data_dir=data_dir), "import", create=path is not None) as (_, actions):
         processes.stand_back()  # not the store's thread: who holds the database must not be kept waiting
         chosen = project_named(actions, project, create=path is not None)
         if path is not None:
-            take = actions.import_zip if path.suffix.lower() == ".zip" else actions.import_folder
-            with progress_bar(f"Importing {path.name}") as on_progress:
-                tell(take(chosen.id, path, on_progress))
+            _bring_in(actions, chosen, path)
         if labels is not None and preview:
             cli_preview.tell(actions.preview_labels(chosen.id, labels), out)
         elif labels is not None:
@@ -185,8 +213,10 @@ def export(
     with opened(load_settings(data_dir=data_dir), "export") as (_, actions):
         chosen = project_named(actions, project, create=False, archived=True)
         write = actions.export_coco if kind == "coco" else actions.export_csv
-        report = write(chosen.id, target)
-    out.print(f"{target}: {report.images} pictures, {report.cells} decided cells, sha256 {report.sha256}")
+        with progress_bar(f"Writing {target.name}"):
+            report = write(chosen.id, target)
+    name = logs.visible(str(target))
+    _say(f"{name}: {report.images} pictures, {report.cells} decided cells, sha256 {report.sha256}")
 
 
 @app.command()
@@ -194,7 +224,7 @@ def train(project: ProjectName = "default", data_dir: DataDir = None) -> None:
     """Ask for a training; a running worker takes it up."""
     with opened(load_settings(data_dir=data_dir), "train") as (_, actions):
         _, message = actions.request_retrain(project_named(actions, project, create=False).id)
-    out.print(message)
+    _say(message)
 
 
 app.command()(generations)
@@ -210,9 +240,9 @@ def migrate_(data_dir: DataDir = None) -> None:
     """Bring the database to the newest schema; `run` does this by itself."""
     settings = load_settings(data_dir=data_dir)
     before = upgrade(settings)
-    out.print(f"{settings.database}: schema {migrate.revision(settings.database)}", soft_wrap=True)
+    _say(f"{settings.database}: schema {migrate.revision(settings.database)}")
     if before is not None:
-        out.print(f"A copy from before the upgrade is {before}.", soft_wrap=True)
+        _say(f"A copy from before the upgrade is {before}.")
 
 
 def main() -> None:
@@ -225,8 +255,17 @@ def main() -> None:
     try:
         app()
     except (AnnotatorError, migrate.SchemaError) as error:
-        if logs.as_json():
-            log.critical("%s", error)
-        else:
-            _say_aloud(f"annotator: {logs.visible(str(error))}")
-        sys.exit(NEWER if isinstance(error, migrate.SchemaTooNew) else 1)
+        _give_up(str(error), NEWER if isinstance(error, migrate.SchemaTooNew) else 1)
+    except OSError as error:  # a folder or file that this user may not use, or that is none
+        place = error.filename2 or error.filename
+        named = "The system refused" if place is None else f"{os.fsdecode(place)} cannot be used"
+        _give_up(f"{named} ({error.strerror or error}).", 1)
+
+
+def _give_up(sentence: str, code: int) -> NoReturn:
+    """One sentence for a person, or one object for a collector, and the exit code."""
+    if logs.as_json():
+        log.critical("%s", sentence)
+    else:
+        _say_aloud(f"annotator: {logs.visible(sentence)}")
+    sys.exit(code)

@@ -130,6 +130,7 @@ def _tell(settings: Settings, made: Offer) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     _say(f"This link works once, until {_until(made.expires_at)}, and is not shown again:")
     _say(f"{scheme(settings)}://{host}:{settings.port}{made.path}")
+    _say("The address is that of the settings; whatever else leads to the server may stand before /invite/.")
 
 
 def _say(text: str) -> None:

@@ -38,7 +38,11 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     backbone: str = Field("lite0-320", description="Frozen backbone, see `dsrb_core.backbones`.")
     device: str = Field("auto", description="torch device for the worker: auto, cpu, cuda, cuda:1 ...")
-    category_vectors: str = Field("learned", description="Category vectors: learned, text or glove:PATH.")
+    category_vectors: str = Field(
+        "learned",
+        pattern=r"^(learned|text|glove:.+)$",
+        description="Category vectors: learned, text or glove:PATH.",
+    )
     retrain_every: int = Field(50, ge=1, description="New decisions that start a training by themselves.")
     retrain_minutes: float = Field(10.0, gt=0, description="Minutes after which any new one starts it.")
     epochs: int = Field(12, ge=1, description="Epochs of a training at the most.")

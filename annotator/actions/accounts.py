@@ -46,7 +46,8 @@ class Accounts:
     def machine(self) -> int:
         """Who acts where nobody signs in: the oldest administrator, the owner on an untouched server."""
         with self._store.read() as c:
-            return users.first_admin(c)
+            found = users.first_admin(c)
+        return self._store.write(lambda c: users.owner(c, now=now_ms())) if found is None else found
 
     def me(self, user_id: int) -> Me:
         """An account with its projects and roles."""

@@ -90,6 +90,15 @@ def test_a_wrong_label_file_is_one_sentence_and_stores_nothing(
     assert "0 decided cells" in run("export", tmp_path / "out.json")[1]
 
 
+def test_a_bad_row_that_is_left_out_is_told_with_its_line_once(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    run("import", folder)
+    table = labels(tmp_path / "labels.csv", "file_name,cat", "gone.png,1", "a.jpg,1")
+    code, said = run("import", "--labels", table, "--lenient")
+    assert code == 0 and "refused  labels.csv, line 2: no picture of the project is named" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -103,12 +112,16 @@ def test_a_wrong_label_file_is_one_sentence_and_stores_nothing(
 def test_what_cannot_be_done_is_said_in_one_sentence(
     run: Run, arguments: tuple[str, ...], named: str
 ) -> None:
+    run("migrate")
     refused_in_one_sentence(run(*arguments), named)
 
 
 def test_a_wrong_setting_is_named_with_its_value(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANNOTATOR_RETRAIN_EVERY", "often")
     refused_in_one_sentence(run("migrate"), "retrain_every")
+    monkeypatch.delenv("ANNOTATOR_RETRAIN_EVERY")
+    monkeypatch.setenv("ANNOTATOR_CATEGORY_VECTORS", "glove.txt")
+    refused_in_one_sentence(run("migrate"), "category_vectors")
 
 
 def test_training_without_an_answer_says_what_to_do(run: Run, folder: Path) -> None:

@@ -46,6 +46,7 @@ def link(said: str) -> str:
 def test_the_terminal_invites_lists_disables_enables_and_resets(run: Run, server: TestClient) -> None:
     code, said = run("user", "invite", "--project", "pets", "--role", "reviewer")
     assert code == 0 and "once" in said and "http://127.0.0.1:7860/invite/" in said
+    assert "whatever else leads to the server may stand before /invite/." in said
     assert server.post(link(said), data={"name": "Mia", "password": PASSWORD}).status_code == 303
     code, said = run("user", "list")
     assert code == 0 and "Mia  pets: reviewer" in said and "owner  server admin  no password yet" in said

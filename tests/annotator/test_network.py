@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
 
+from annotator.api.rules import HostRule
 from annotator.errors import AnnotatorError
 from annotator.network import check_exposure, network_warnings, transport
 from annotator.serving import greeting
@@ -22,11 +23,18 @@ from annotator.settings import Settings
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """Files with the right names; what is in them matters to one test only."""
-    both = tmp_path / "cert.pem", tmp_path / "key.pem"
-    for path in both:
-        path.write_text("")
-    return both
+    """A certificate and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("makes a certificate with openssl")
+    return made_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+
+def made_certificate(cert: Path, key: Path, *secret: str) -> tuple[Path, Path]:
+    """Both files; `secret`: how openssl protects the key."""
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    files = ["-keyout", str(key), "-out", str(cert), "-subj", "/CN=annotate.example", "-days", "2"]
+    subprocess.run([*new, *files, *(secret or ("-nodes",))], check=True, capture_output=True)
+    return cert, key
 
 
 def given(tmp_path: Path, **more: Any) -> Settings:
@@ -61,6 +69,17 @@ def test_a_proxy_is_an_address_and_never_everybody(tmp_path: Path, proxy: str) -
     with pytest.raises(AnnotatorError, match="trusted_proxies"):
         check_exposure(given(tmp_path, host="0.0.0.0", trusted_proxies=("10.0.0.2", proxy)))
     check_exposure(given(tmp_path, host="0.0.0.0", trusted_proxies=("10.0.0.2", "10.1.0.0/16", "fd00::2")))
+
+
+@pytest.mark.parametrize("name", ["http://birds.example", "birds.example:7860", "*", "birds.example/", ""])
+def test_a_name_that_no_request_can_have_is_told_at_the_start(tmp_path: Path, name: str) -> None:
+    """Otherwise everybody would be refused by a server whose settings look right."""
+    with pytest.raises(AnnotatorError, match="allowed_hosts"):
+        check_exposure(given(tmp_path, allowed_hosts=("birds.example", name)))
+    good = ("birds.example", "10.0.0.7", "fd00::2", "Birds-2.example")
+    check_exposure(given(tmp_path, allowed_hosts=good))
+    rule = HostRule("127.0.0.1", good)
+    assert all(rule.allows(host) for host in ("birds.example:80", "[fd00::2]:80", "birds-2.example"))
 
 
 def test_a_certificate_makes_it_start_and_half_of_one_does_not(
@@ -122,12 +141,28 @@ def test_forwarding_headers_count_from_a_trusted_proxy_alone(
     )
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
-def test_the_certificate_is_the_one_uvicorn_serves_with(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-keyout", str(key), "-out", str(cert), "-subj", "/CN=annotate.example", "-days", "2"]
-    subprocess.run([*new, *files], check=True, capture_output=True)
+def test_what_tls_cannot_use_is_refused_before_anything_starts(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    _, other = made_certificate(tmp_path / "cert2.pem", tmp_path / "key2.pem")
+    _, locked = made_certificate(tmp_path / "cert3.pem", tmp_path / "key3.pem", "-passout", "pass:secret")
+    words = tmp_path / "words.pem"
+    words.write_text("no certificate")
+    for wrong, said in (
+        ((words, key), "not PEM|no start line|pem lib"),
+        ((cert, other), "mismatch"),
+        ((cert, locked), "has a passphrase"),  # nobody is there to type it
+    ):
+        settings = given(tmp_path, host="0.0.0.0", ssl_certfile=wrong[0], ssl_keyfile=wrong[1])
+        with pytest.raises(AnnotatorError, match=f"ssl_keyfile.*(?i:{said})"):
+            check_exposure(settings)
+
+
+def test_the_certificate_is_the_one_uvicorn_serves_with(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
     config = uvicorn.Config(
         echo, lifespan="off", **transport(given(tmp_path, ssl_certfile=cert, ssl_keyfile=key))
     )

@@ -6,6 +6,7 @@ import ast
 import statistics
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,10 @@ def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
 def lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     assert node.end_lineno is not None
     return node.end_lineno - node.lineno + 1
+
+
+def test_no_property_is_held_against_the_clock() -> None:
+    assert hypothesis.settings.default is not None and hypothesis.settings.default.deadline is None
 
 
 def test_the_sources_are_found() -> None:
