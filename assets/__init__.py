@@ -32,6 +32,8 @@ SCRIPTS: Final = (
     "annotate.js",
 )
 
+STYLES: Final = ("page.css", "annotate.css", "people.css", "narrow.css")  # a later one wins
+
 PEOPLE_SCRIPTS: Final = (
     "dom.js",
     "api.js",
@@ -80,7 +82,7 @@ def annotate_markup() -> str:
 
 def page_styles() -> str:
     """Stylesheets of the page, of the annotate surface and of the People tab."""
-    return read_text("page.css") + read_text("annotate.css") + read_text("people.css")
+    return "".join(read_text(name) for name in STYLES)
 
 
 def logo() -> str:

@@ -31,6 +31,7 @@ class Surface {
     const categories = () => this.categories;
     const api = () => this.api;
     const say = (text) => this.say(text);
+    const reaches = (role) => this.together.reaches(role);
     this.status = new StatusLine(this.parts, this.outbox, (id) => this.categories.get(id));
     this.answers = new Answers(this.outbox, {
       project: () => this.api.id,
@@ -39,7 +40,7 @@ class Surface {
     });
     const { answers, status, outbox } = this;
     this.asking = new Asking(this.root, this.parts, {
-      answers, status, categories, api, say, settled: () => this.attempt(() => this.goNext()),
+      answers, status, categories, api, say, reaches, settled: () => this.attempt(() => this.goNext()),
     });
     this.grid = new Grid(this.parts, { answers, outbox, categories, api, say, drawn: () => this.drawMode() });
     this.finder = new TypeAhead(this.parts, {
@@ -50,7 +51,7 @@ class Surface {
     });
     this.order = new OrderBar(this.parts, { chosen: (strategy) => this.attempt(() => this.reorder(strategy)) });
     this.together = new Together(this);
-    this.categoryList = new CategoryList(this.parts.categories, { api, changed: () => this.readNames() });
+    this.categoryList = new CategoryList(this.parts.categories, { api, reaches, changed: () => this.readNames() });
     this.live = new Live({
       deck: () => this.deck,
       shown: () => (this.asking.blind ? null : this.loaded),
@@ -73,6 +74,7 @@ class Surface {
     });
     addEventListener("resize", () => this.layOut());
     document.addEventListener("visibilitychange", () => this.tick());
+    presence.onBack = () => this.tick();
     // Gradio keeps the surface mounted behind other tabs; what they changed is read when it is shown again.
     new IntersectionObserver((seen) => this.onShown(seen.at(-1).isIntersecting)).observe(this.root);
   }
@@ -374,7 +376,7 @@ class Surface {
     }
   }
 
-  /** Poll while somebody looks. */
+  /** Poll while somebody looks, and more often while somebody works. */
   async tick() {
     clearTimeout(this.timer);
     if (!this.root.isConnected) return document.removeEventListener("keydown", this.onKeyDown, true);
@@ -383,11 +385,11 @@ class Surface {
       const work = this.ticks % NAMES_EVERY ? this.refreshStatus() : this.refreshStatus().then(() => this.readNames());
       await work.catch((error) => {
         if (!(error instanceof Refusal || error instanceof Unreachable)) throw error;
-        this.parts.worker.textContent = error.message;
+        this.status.lost(error.message);
       });
     }
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.tick(), POLL_MS);
+    this.timer = setTimeout(() => this.tick(), presence.pollMs);
     return undefined;
   }
 }

@@ -12,9 +12,10 @@ class Refusal extends Error {
 
 /** No usable answer: network, server error, signed out. Repeating it later is right. */
 class Unreachable extends Error {
-  constructor(message, { signedOut = false, retryAfter = 0 } = {}) {
+  constructor(message, { signedOut = false, retryAfter = 0, answered = false } = {}) {
     super(message);
     this.signedOut = signedOut;
+    this.answered = answered; // by a server that cannot do it now
     this.retryAfter = retryAfter; // seconds the server wants to be left alone
   }
 }
@@ -70,7 +71,7 @@ function readAnswer(status, text, retryAfter = 0) {
   const message = fault.message || `The server refused with ${status}.`;
   // A missing right is an answer; any other 403 is about the way this request came.
   const later = status >= 500 || TRY_AGAIN.has(status) || (status === 403 && fault.code !== "not_allowed");
-  if (later) throw new Unreachable(message, { retryAfter: Math.min(MOST_PATIENCE_S, retryAfter) });
+  if (later) throw new Unreachable(message, { retryAfter: Math.min(MOST_PATIENCE_S, retryAfter), answered: true });
   throw new Refusal(status, fault.code || "refused", message, fault.cells);
 }
 

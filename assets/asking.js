@@ -3,7 +3,8 @@ class Asking {
   /**
    * @param {HTMLElement} root @param {Object<string, HTMLElement>} parts
    * @param {{answers: Answers, status: StatusLine, categories: () => Map<number, object>, api: () => ProjectApi,
-   *          say: (text: string) => void, settled: () => void}} door `settled`: a blind question has its answer
+   *          say: (text: string) => void, settled: () => void, reaches: (role: string) => boolean}} door
+   *   `settled`: a blind question has its answer; `reaches`: the person has at least this role here
    */
   constructor(root, parts, door) {
     this.root = root;
@@ -50,6 +51,7 @@ class Asking {
     loaded.candidates.sort((a, b) => b.p - a.p);
     this.parts.message.hidden = true;
     this.viewer.show(loaded.picture, image.width, image.height);
+    this.panel.looking = !this.door.reaches("annotator");
     this.panel.show(loaded, this.door.categories(), question, withheld);
     const more = remaining ? `${grouped(remaining)} more waiting` : "last one waiting";
     this.parts.name.replaceChildren(make("b", {}, image.name), ` ${image.width} × ${image.height} · ${more}`);
@@ -76,6 +78,7 @@ class Asking {
   /** Draw the panel again for the same picture; the focus stays. */
   redraw() {
     const focused = this.panel.focused;
+    this.panel.looking = !this.door.reaches("annotator");
     this.panel.show(this.loaded, this.door.categories(), this.question, this.withheld);
     this.focus(focused ?? this.panel.open()[0] ?? null);
   }
@@ -92,12 +95,16 @@ class Asking {
 
   drawVerdicts() {
     const id = this.panel.focused;
+    const looking = !this.door.reaches("annotator");
     for (const state of Object.keys(STATES)) {
       const button = this.root.querySelector(`[data-action="${state}"]`);
       button.setAttribute("aria-pressed", String(id !== null && this.panel.state(id) === state));
-      button.disabled = id === null;
+      button.disabled = id === null || looking;
     }
-    this.root.querySelector('[data-action="rest"]').disabled = !this.loaded || this.blind || !this.panel.open().length;
+    const also = '[data-action="add"], .ann-grid-foot .ann-verdicts button, [data-action="grid-rest"]';
+    for (const button of this.root.querySelectorAll(also)) button.disabled = looking;
+    this.root.querySelector('[data-action="rest"]').disabled =
+      looking || !this.loaded || this.blind || !this.panel.open().length;
     this.root.querySelector('[data-action="heat"]').disabled = this.blind;
     for (const button of this.root.querySelectorAll('[data-action="undo"]')) button.disabled = !this.door.answers.last;
   }

@@ -26,6 +26,7 @@ class Candidates {
     this.focused = null;
     this.candidates = [];
     this.categories = new Map();
+    this.looking = false; // a viewer: nothing can be answered
     this.former = new Map(); // archived while they were on screen
     parts.list.addEventListener("click", (event) => this.clicked(event, onFocus));
     parts.decided.addEventListener("click", (event) => this.clicked(event, onFocus));
@@ -145,10 +146,11 @@ class Candidates {
   showNote(text) {
     const empty = this.loaded && !this.categories.size;
     if (this.blind !== null) text = BLIND;
-    const words = empty ? "There are no categories yet. Press C to add the first one." : text;
+    if (this.looking) text = LOOKING;
+    const words = empty && !this.looking ? "There are no categories yet. Press C to add the first one." : text;
     this.parts.note.hidden = !words;
     this.parts.note.textContent = words || "";
-    if (this.loaded && !empty && !this.ranked && words && this.blind === null) {
+    if (this.loaded && !empty && !this.ranked && words && this.blind === null && !this.looking) {
       this.parts.note.append(make("br"), "Y, N and U answer the outlined category.");
     }
   }

@@ -1,9 +1,13 @@
 /* The list of categories: rename, sort, merge, archive, bring back. Ids never change: answers on their way keep theirs. */
 class CategoryList {
-  /** @param {HTMLDialogElement} dialog @param {{api: () => ProjectApi, changed: () => Promise<void>}} door */
+  /**
+   * @param {HTMLDialogElement} dialog
+   * @param {{api: () => ProjectApi, changed: () => Promise<void>, reaches: (role: string) => boolean}} door
+   */
   constructor(dialog, door) {
     this.dialog = dialog;
     this.door = door;
+    this.told = make("p", {});
     this.alert = make("p", { role: "alert", hidden: true });
     this.active = make("ol", { class: "ann-names", "aria-label": "Asked categories" });
     this.archived = make("ul", { class: "ann-names", "aria-label": "Archived categories" });
@@ -13,21 +17,23 @@ class CategoryList {
       attempt: (work) => this.attempt(work),
       closed: (id) => dialog.querySelector(`[data-what="merge"][data-id="${id}"]`)?.focus(),
     });
-    const close = make("button", { type: "button" }, "Close", make("kbd", {}, "Esc"));
-    close.addEventListener("click", () => dialog.close());
+    this.close = make("button", { type: "button" }, "Close", make("kbd", {}, "Esc"));
+    this.close.addEventListener("click", () => dialog.close());
     dialog.replaceChildren(
       make("h2", {}, "Categories"),
-      make("p", {}, "A new name changes only the text. Archiving stops asking; nothing is deleted."),
+      this.told,
       this.alert,
       this.merging.node,
       this.active,
       this.archivedTitle,
       this.archived,
-      close,
+      this.close,
     );
     dialog.addEventListener("click", (event) => this.clicked(event));
     dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target.matches("input")) event.target.blur();
+      if (event.key !== "Enter" || !event.target.matches("input")) return;
+      event.target.blur(); // that is the change
+      event.target.focus();
     });
     dialog.addEventListener("change", (event) => {
       const { value, defaultValue, dataset } = event.target;
@@ -46,25 +52,60 @@ class CategoryList {
   async read() {
     const api = this.door.api();
     const [active, archived] = await Promise.all([api.categories(), api.archivedCategories()]);
+    const kept = this.focusedControl();
+    this.may = { name: this.door.reaches("reviewer"), archive: this.door.reaches("admin") };
+    this.told.textContent = this.words();
     this.ids = active.map((one) => one.id);
     this.named = new Map([...active, ...archived].map((one) => [one.id, one]));
     this.choices = active;
     this.active.replaceChildren(...active.map((one, i) => this.row(one, i)));
     this.archived.replaceChildren(
       ...archived.map((one) =>
-        make("li", {}, make("span", {}, one.name), this.mergeButton(one), this.button("restore", one.id, "Restore")),
+        make("li", {}, make("span", {}, one.name), ...this.archiving(one, "restore", "Restore")),
       ),
     );
     this.archivedTitle.hidden = !archived.length;
+    if (kept) this.focusAgain(kept);
+  }
+
+  /** What of the list has the keyboard; drawing the list again would drop it. @returns {object|null} */
+  focusedControl() {
+    const { activeElement: node } = document;
+    const row = node && this.dialog.contains(node) ? node.closest(".ann-names li") : null;
+    if (!row) return null;
+    const { what = "rename", id, rename } = node.dataset;
+    const list = row.parentElement;
+    return { what, id: id || rename, list, at: [...list.children].indexOf(row) };
+  }
+
+  /** The same control of the same category, else of the row that took its place. */
+  focusAgain({ what, id, list, at }) {
+    const same = what === "rename" ? `[data-rename="${id}"]` : `[data-what="${what}"][data-id="${id}"]`;
+    const row = list.children[Math.min(at, list.children.length - 1)];
+    const wanted = this.dialog.querySelector(same) || (row && row.querySelector(`[data-what="${what}"]`));
+    const able = wanted && wanted.disabled ? wanted.closest("li").querySelector("button:enabled") : wanted;
+    (able || this.close).focus();
+  }
+
+  words() {
+    if (this.may.archive) return "A new name changes only the text. Archiving stops asking; nothing is deleted.";
+    if (this.may.name) return "A new name changes only the text. Merging and archiving need the role “admin”.";
+    return "Renaming and sorting need the role “reviewer”, merging and archiving the role “admin”.";
+  }
+
+  /** What only admins may do with a category. */
+  archiving(one, what, words) {
+    return this.may.archive ? [this.mergeButton(one), this.button(what, one.id, words)] : [];
   }
 
   row(one, i) {
+    if (!this.may.name) return make("li", {}, make("span", {}, one.name));
     const name = make("input", { value: one.name, "data-rename": one.id, "aria-label": "Name", maxlength: 200 });
     const up = this.button("up", one.id, "↑", `Move ${one.name} up`);
     const down = this.button("down", one.id, "↓", `Move ${one.name} down`);
     up.disabled = i === 0;
     down.disabled = i === this.ids.length - 1;
-    return make("li", {}, name, up, down, this.mergeButton(one), this.button("archive", one.id, "Archive"));
+    return make("li", {}, name, up, down, ...this.archiving(one, "archive", "Archive"));
   }
 
   mergeButton(one) {

@@ -38,6 +38,7 @@ function show(notices) {
     return sentence;
   }));
   line.hidden = !notices.length;
+  dispatchEvent(new Event("resize")); // what fills the window below it has another height now
   return notices.length > 0;
 }
 

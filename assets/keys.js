@@ -94,7 +94,7 @@ function actionsOf(surface) {
     down: () => asking.step(1), up: () => asking.step(-1),
     next: attempt(() => surface.goNext()), previous: attempt(() => surface.goPrevious()),
     rest: given(() => asking.noneOfTheRest()), undo: attempt(() => undo(surface)),
-    find: () => surface.finder.open(), add: () => surface.finder.open({ adding: true }),
+    find: () => surface.finder.open(), add: given(() => surface.finder.open({ adding: true })),
     heat: () => asking.toggleHeat(), refresh: () => surface.loaded && surface.reload(surface.loaded.image.id),
     "zoom-reset": () => asking.viewer.reset(), "zoom-in": () => asking.viewer.zoom(ZOOM_STEP),
     "zoom-out": () => asking.viewer.zoom(1 / ZOOM_STEP), sheet: () => toggle(surface.parts.sheet),

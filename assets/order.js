@@ -33,9 +33,9 @@ class OrderBar {
       const options = strategies.map((one) => make("option", { value: one.name }, one.words));
       this.parts.order.replaceChildren(...options);
     }
-    this.parts["order-field"].hidden = !strategies.length;
     this.parts.order.value = deck.strategy || strategy;
     const [chosen] = this.parts.order.selectedOptions;
+    this.parts["order-field"].hidden = !chosen; // without pictures there is nothing to order
     this.parts.order.title = chosen ? chosen.textContent : "";
     this.proposal = proposal && proposal.mode === "grid" && proposal.category_id !== null ? proposal : null;
     this.parts.proposal.hidden = !this.proposal;

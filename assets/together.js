@@ -1,4 +1,7 @@
 /* Several people: two answers to one cell, sessions that end, another person in the same browser. */
+const ROLE_NAMES = ["viewer", "annotator", "reviewer", "admin"]; // each may do what those before it may
+const LOOKING = "You may look at this project; answering needs the role “annotator”.";
+
 class Together {
   /** @param {Surface} surface with all its other parts */
   constructor(surface) {
@@ -67,13 +70,18 @@ class Together {
 
   // ---- who is signed in
 
-  /** A viewer is told at once, and nothing is kept for sending that the server would refuse. */
-  mayAnswer() {
+  /** Whether the person has at least this role here; while nobody knows, the server decides. @param {string} role */
+  reaches(role) {
     const { me } = this.surface.outbox;
     const { api } = this.surface;
-    if (!me || !api || me.roles[api.id] !== "viewer") return true;
-    const how = "Load the page again if you have it now.";
-    this.surface.say(`You may look at this project; answering needs the role “annotator”. ${how}`);
+    const known = me && api && me.roles[api.id];
+    return !known || ROLE_NAMES.indexOf(known) >= ROLE_NAMES.indexOf(role);
+  }
+
+  /** A viewer is told at once, and nothing is kept for sending that the server would refuse. */
+  mayAnswer() {
+    if (this.reaches("annotator")) return true;
+    this.surface.say(`${LOOKING} Load the page again if you have it now.`);
     return false;
   }
 

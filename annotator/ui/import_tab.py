@@ -10,13 +10,14 @@ from pathlib import Path
 import gradio as gr
 
 from annotator.actions import OnProgress
-from annotator.errors import AnnotatorError, BadInput
-from annotator.records import ImportReport
+from annotator.errors import AnnotatorError, BadFile, BadInput
+from annotator.records import ImportReport, RefusedFile
 from annotator.ui import label_preview, words
 from annotator.ui.door import Act, Door, Here, Server
 from annotator.ui.projects import KEEP_JS, READ_JS, ProjectField
 
 EMPTY_JS = "() => ''"
+NO_REPORT_JS = "() => ['', {__type__: 'update', visible: false}]"
 REFUSED_HEADERS = ["File", "Why it was not taken"]
 Enter = Callable[[], Here]  # asks the door; raises what the page then says
 EnterServer = Callable[[], Server]
@@ -66,12 +67,20 @@ def import_uploads(enter: Enter, uploads: Sequence[str] | None, progress: OnProg
             raise BadInput("Choose pictures or a ZIP archive first.")
         archives = [path for path in paths if path.suffix.lower() == ".zip"]
         pictures = [path for path in paths if path.suffix.lower() != ".zip"]
-        reports = [here.actions.import_zip(here.project_id, path, progress) for path in archives]
+        reports = [_archive(here, path, progress) for path in archives]
         if pictures:
             reports.append(here.actions.import_files(here.project_id, pictures, progress))
         return merged(reports)
 
     return _reported(work)
+
+
+def _archive(here: Here, path: Path, progress: OnProgress) -> ImportReport:
+    """What one of several archives brought; what is brought already must not be told as not done."""
+    try:
+        return here.actions.import_zip(here.project_id, path, progress)
+    except BadFile as error:
+        return ImportReport(refused=(RefusedFile(name=error.name, reason=error.reason),))
 
 
 def import_labels(enter: Enter, upload: str | None, progress: OnProgress, lenient: bool = False) -> Outcome:
@@ -85,7 +94,7 @@ def import_labels(enter: Enter, upload: str | None, progress: OnProgress, lenien
             here.project_id, Path(upload), progress, user_id=here.user_id, lenient=lenient
         )
 
-    return _reported(work)
+    return _reported(work, of="row")
 
 
 def preview_labels(enter: Enter, upload: str | None) -> str:
@@ -123,13 +132,12 @@ def merged(reports: Sequence[ImportReport]) -> ImportReport:
     )
 
 
-def _reported(work: Callable[[], ImportReport]) -> Outcome:
+def _reported(work: Callable[[], ImportReport], *, of: str = "file") -> Outcome:
     try:
         report = work()
     except AnnotatorError as error:
         return Outcome(words.trouble(error), done=False)
-    rows = tuple((item.name, item.reason) for item in report.refused)
-    return Outcome(words.import_report(report), rows)
+    return Outcome(words.import_report(report, of=of), words.refused_rows(report))
 
 
 def on_progress(progress: gr.Progress) -> OnProgress:
@@ -151,7 +159,7 @@ class ImportTab:
             self._build_projects()
             self.rights = gr.HTML(elem_id="import-rights")
             self._build_sources()
-            self.preview = gr.HTML(elem_id="labels-preview")
+            # Right below the buttons: a long preview must not push what an import says out of sight.
             self.report = gr.HTML(elem_id="import-report")
             self.refused = gr.Dataframe(
                 headers=REFUSED_HEADERS,
@@ -159,7 +167,9 @@ class ImportTab:
                 visible=False,
                 interactive=False,
                 wrap=True,
+                column_widths=["38%", "62%"],
             )
+            self.preview = gr.HTML(elem_id="labels-preview")
         self._wire()
         project = self.project.dropdown
         allowed = [
@@ -238,6 +248,8 @@ class ImportTab:
         self.uploads_button.click(self.on_uploads, [project, self.uploads], shown)
         self.labels.upload(self.on_preview, [project, self.labels], [self.preview])
         self.preview_button.click(self.on_preview, [project, self.labels], [self.preview])
+        for begun in (self.labels.upload, self.preview_button.click):
+            begun(None, None, [self.report, self.refused], js=NO_REPORT_JS, queue=False)
         for changed in (self.labels.clear, project.change):
             changed(None, None, [self.preview], js=EMPTY_JS, queue=False)
         self.labels_button.click(self.on_labels, [project, self.labels, self.lenient], [*shown, self.preview])

@@ -26,7 +26,7 @@ CATEGORY_HEADERS = [
 ]
 CATEGORY_TYPES: list[Literal["str", "number"]]
 CATEGORY_TYPES = ["str", "number", "number", "number", "str", "str", "str", "str", "str"]
-CATEGORY_WIDTHS: list[str | int] = ["13%", "6%", "6%", "7%", "8%", "8%", "10%", "21%", "21%"]
+CATEGORY_WIDTHS: list[str | int] = ["13%", "6%", "6%", "8%", "9%", "9%", "12%", "18%", "19%"]
 Plot = dict[str, Any]
 
 

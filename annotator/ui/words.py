@@ -34,10 +34,10 @@ def number(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def import_report(report: ImportReport) -> str:
-    """What an import did; the refused files are a table of their own."""
+def import_report(report: ImportReport, *, of: str = "file") -> str:
+    """What an import did; what it refused, each a file or a row as `of` says, is a table of its own."""
     rows = []
-    if report.added or report.duplicates or report.refused:
+    if report.added or report.duplicates or (report.refused and of == "file"):
         rows.append(("Pictures added", f"{report.added:,}"))
         rows.append(("Already there (same bytes)", f"{report.duplicates:,}"))
     if report.cells or report.cells_known or report.categories_added:
@@ -45,7 +45,7 @@ def import_report(report: ImportReport) -> str:
         rows.append(("Cells that had an answer already", f"{report.cells_known:,}"))
         rows.append(("Categories added", f"{report.categories_added:,}"))
     if report.refused:
-        rows.append(("Refused", f"{number(len(report.refused), 'file')}, listed below"))
+        rows.append(("Refused", f"{number(len(report.refused), of)}, listed below"))
     notes = _notes(report.notes)
     nothing = sentence("Nothing new was found.") if not rows and not notes else ""
     return facts(rows) + notes + nothing
@@ -59,9 +59,9 @@ def _notes(notes: Sequence[str]) -> str:
     return f"<details><summary>{number(len(notes), 'note')}</summary><ul>{items}</ul></details>"
 
 
-def refused_rows(report: ImportReport) -> list[list[str]]:
-    """Name and reason of every file that was not taken."""
-    return [[item.name, item.reason] for item in report.refused]
+def refused_rows(report: ImportReport) -> tuple[tuple[str, str], ...]:
+    """Name and reason of every file or row that was not taken; a row's place is said once."""
+    return tuple((one.name, one.beside_name) for one in report.refused)
 
 
 def percent(value: object) -> str:

@@ -146,3 +146,31 @@ def test_a_name_changed_by_somebody_else_appears_without_moving_a_row(annotate: 
     annotate.press("n", "u").saved()
     annotate.site.actions.restore_category(annotate.project_id, ids[order[2]])
     assert annotate.answers() == {order[0]: "positive", "two wheels": "negative", order[2]: "unsure"}
+
+
+def test_the_keyboard_stays_where_it_was_in_the_list(annotate: Annotate) -> None:
+    """Every change draws the list again; whoever works with keys would have to begin at the top each time."""
+    box = opened(annotate)
+    up = box.get_by_role("button", name="Move dog up")
+    up.focus()
+    for place in (2, 1, 0):
+        annotate.press("Enter")
+        expect(box.locator("input").nth(place)).to_have_value("dog")
+        if place:
+            expect(up).to_be_focused()
+    expect(box.get_by_role("button", name="Move dog down")).to_be_focused()  # it cannot go further up
+    field = box.locator("input").nth(1)
+    field.fill("parasol")
+    field.press("Enter")
+    expect(annotate.row("parasol")).to_be_attached()
+    expect(box.locator("input").nth(1)).to_be_focused()
+    box.locator("li").nth(1).get_by_role("button", name="Archive").focus()
+    annotate.press("Enter")
+    expect(box.locator("input")).to_have_count(4)
+    expect(box.locator("li").nth(1).get_by_role("button", name="Archive")).to_be_focused()
+    annotate.press("Enter")
+    expect(box.locator("input")).to_have_count(3)
+    box.get_by_label("Archived categories").get_by_role("button", name="Restore").first.focus()
+    annotate.press("Enter")
+    expect(box.locator("input")).to_have_count(4)
+    expect(box.get_by_role("button", name="Restore")).to_be_focused()

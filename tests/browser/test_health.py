@@ -62,9 +62,34 @@ def test_a_refused_answer_tells_at_once_why_and_is_saved_when_there_is_room(
     monkeypatch.setattr(Store, "written", full)
     annotate.press("y")
     expect(line).to_contain_text("answers wait in your browser")
-    expect(annotate.part("saved")).to_contain_text("1 not yet saved")
+    expect(annotate.part("saved")).to_have_text("retrying, 1 not yet saved")  # it is not offline
     monkeypatch.setattr(Store, "written", written)
     pretend(monkeypatch, 50 * GIB)
     annotate.page.evaluate("window.dispatchEvent(new Event('online'))")  # tried again without waiting
     annotate.saved()
     assert annotate.answers(image)[order[0]] == "positive"
+
+
+def test_the_line_takes_its_room_from_the_picture_and_gives_it_back(
+    annotate: Annotate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the surface goes below the window, nothing of the line behind the name of the page."""
+    page, line = annotate.page, annotate.page.locator("#health .health")
+
+    def bottom() -> float:
+        box = annotate.surface.bounding_box()
+        assert box is not None
+        return box["y"] + box["height"]
+
+    before = bottom()
+    pretend(monkeypatch, GIB // 2)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(line).to_be_visible()
+    assert bottom() <= 800
+    brand, text = page.locator(".brand-line").bounding_box(), line.bounding_box()
+    assert brand is not None and text is not None
+    assert brand["y"] >= text["y"] + text["height"] - 1
+    pretend(monkeypatch, 50 * GIB)
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(line).to_be_hidden()
+    assert bottom() == before

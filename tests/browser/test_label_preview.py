@@ -41,6 +41,8 @@ def test_a_label_file_is_shown_as_read_and_stored_only_by_the_button(
     page.get_by_role("button", name="Import labels").click()
     expect(report).to_contain_text("elsewhere.jpg")
     expect(preview).to_contain_text("nothing is stored yet")
+    said, shown = report.bounding_box(), preview.bounding_box()
+    assert said is not None and shown is not None and said["y"] < shown["y"], "a long preview hides nothing"
     assert live_site.log(project) == []
     page.get_by_label("Leave bad rows out and list them").check()
     page.get_by_role("button", name="Import labels").click()
@@ -48,5 +50,10 @@ def test_a_label_file_is_shown_as_read_and_stored_only_by_the_button(
     expect(preview).to_have_text("")
     counts = live_site.actions.status(project).counts
     assert (counts.positive, counts.negative, counts.unsure) == (2, 2, 1)
+    expect(report).to_contain_text("1 row, listed below")
+    refused = page.get_by_text("Why it was not taken").filter(visible=True)
+    expect(refused.first).to_be_visible()
     page.get_by_role("button", name="Preview").click()
     expect(preview).to_contain_text("Answered that way already")
+    expect(report).to_have_text("")  # it spoke of the import before
+    expect(refused).to_have_count(0)

@@ -150,3 +150,15 @@ def test_an_answer_from_another_tab_is_seen_after_walking_away_and_back(
     annotate.walk("ArrowLeft")
     assert annotate.image_id == image
     assert annotate.surface.locator('.ann-chip[data-state="positive"]').count() == 1
+
+
+def test_the_dot_of_the_worker_is_not_green_while_nobody_can_be_asked(
+    annotate: Annotate, watch: Watch
+) -> None:
+    watch.allow("Failed to load resource")
+    dot = annotate.part("worker-dot")
+    annotate.page.route("**/status", lambda route: route.abort())
+    expect(annotate.part("worker")).to_have_text("The server cannot be reached.")
+    expect(dot).to_have_attribute("data-worker", "lost")
+    annotate.page.unroute("**/status")
+    expect(dot).not_to_have_attribute("data-worker", "lost")

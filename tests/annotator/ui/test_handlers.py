@@ -106,6 +106,28 @@ def test_pictures_and_archives_are_uploaded_together(
     assert "Choose pictures" in import_uploads(lambda: here, None, heard).message
 
 
+def test_an_archive_that_cannot_be_read_is_one_line_and_costs_the_others_nothing(
+    actions: Actions,
+    here: Here,
+    project: Project,
+    make_picture: Callable[..., Path],
+    tmp_path: Path,
+    heard: Heard,
+) -> None:
+    loose = make_picture(tmp_path / "loose.jpg", seed=1)
+    good, broken = tmp_path / "good.zip", tmp_path / "broken.zip"
+    with zipfile.ZipFile(good, "w") as target:
+        target.write(make_picture(tmp_path / "packed.png", seed=2), "packed.png")
+    broken.write_bytes(good.read_bytes()[:100])
+    outcome = import_uploads(lambda: here, [str(good), str(broken), str(loose)], heard)
+    assert actions.status(project.id).counts.images == 2
+    assert "Not done" not in outcome.message and "Pictures added</th><td>2<" in outcome.message
+    ((name, reason),) = outcome.refused
+    assert name == "broken.zip" and "not a readable ZIP archive" in reason
+    alone = import_uploads(lambda: here, [str(broken)], heard)
+    assert [name for name, _ in alone.refused] == ["broken.zip"]
+
+
 def test_labels_are_imported_or_the_line_is_named(
     actions: Actions,
     here: Here,

@@ -61,7 +61,17 @@ def test_an_import_report_names_everything_that_happened() -> None:
     html = words.import_report(report)
     for part in ("Pictures added", ">3<", "Already there", "1 file, listed below", "1,200", "<p>hm</p>"):
         assert part in html
-    assert words.refused_rows(report) == [["x.txt", "not a picture"]]
+    assert words.refused_rows(report) == (("x.txt", "not a picture"),)
+
+
+def test_bad_rows_of_labels_are_called_rows_and_their_place_is_said_once() -> None:
+    report = ImportReport(
+        refused=(RefusedFile(name="a.csv, line 7", reason="line 7: what is maybe?"),), cells=2
+    )
+    html = words.import_report(report, of="row")
+    assert "1 row, listed below" in html
+    assert "Pictures" not in html and "file" not in html
+    assert words.refused_rows(report) == (("a.csv, line 7", "what is maybe?"),)
 
 
 def test_a_report_of_nothing_says_so() -> None:
