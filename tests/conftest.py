@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -16,6 +17,7 @@ from annotator.records import Image, NewImage, Project
 from annotator.settings import Settings
 from annotator.store import Store, images, projects
 from db.migrate import upgrade
+from tests import ends
 from tests.faults.claims import Plugin, claim
 
 __all__ = ["claim"]
@@ -25,6 +27,9 @@ NOW = 1_790_000_000_000
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Plugin(), "claims")
+    config.pluginmanager.register(ends, "ends")
+    hypothesis.settings.register_profile("house", deadline=None)  # a busy machine is no defect
+    hypothesis.settings.load_profile("house")
 
 
 # A real browser, killed processes and full disks depend on the moment: one more try, shown as R,

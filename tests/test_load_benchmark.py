@@ -24,7 +24,7 @@ SMALL = (
 LARGE = ("--seconds", "600", "--import-pictures", "10000")
 
 
-@pytest.mark.alone  # its figures stand in docs/reliability.md; beside other tests they would be of the machine
+@pytest.mark.alone  # its figures stand in docs/reliability.md: beside other tests they would be of those
 def test_the_last_line_is_the_result(claim: Claims) -> None:
     shown = claim(
         "N-04",
