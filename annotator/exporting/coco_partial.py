@@ -10,19 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from annotator.errors import StoreError
-from annotator.exporting.output import ExportReport, Output, atomic
+from annotator.exporting.output import ExportReport, Output, atomic, part_beside
 from annotator.exporting.pages import go_on, labelled_images
 from annotator.records import Category, CellState, Image, Label, Project
 from annotator.store import Store, categories, projects, snapshots, users
 from annotator.store.snapshots import Description
 
 SCHEMA = "coco_partial/1"
+# plain ASCII: some readers open files in the encoding of their machine
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 def export_coco(
@@ -53,33 +56,34 @@ def _write(
     check: Callable[[], None],
 ) -> ExportReport:
     positives = dict.fromkeys((category.id for category in active), 0)
-    total = annotations = cells = 0
-    output.write('{"info": ' + _json(_info(project, described)) + ",\n")
-    output.write('"licenses": [{"id": 0, "name": "", "url": ""}],\n"images": [')
-    for image, labels in labelled_images(store, c, project.id, active, check):
-        output.write(("," if total else "") + "\n" + _json(_image(image, labels)))
-        total += 1
-        cells += len(labels)
-    output.write('\n],\n"annotations": [')
-    for image, labels in labelled_images(store, c, project.id, active, check):
-        for label in _of_state(labels, CellState.POSITIVE):
-            annotations += 1
-            positives[label.category_id] += 1
-            line = _annotation(annotations, image, label)
-            output.write(("," if annotations > 1 else "") + "\n" + _json(line))
-    output.write('\n],\n"categories": [')
-    output.write(_lines(_category(category, positives[category.id]) for category in active))
-    output.write('\n],\n"image_labels": [')
-    names, first = users.names(c), True
-    for _, labels in labelled_images(store, c, project.id, active, check):
-        for label in labels:
-            output.write(("" if first else ",") + "\n" + _json(_image_label(label, names)))
-            first = False
-    output.write("\n]}\n")
+    names = users.names(c)
+    total = cells = 0
+    # in one pass over the labels; what stands behind the images waits beside them
+    with part_beside(path) as annotations, part_beside(path) as image_labels:
+        output.write('{"info": ' + _json(_info(project, described)) + ",\n")
+        output.write('"licenses": [{"id": 0, "name": "", "url": ""}],\n"images": [')
+        for image, labels in labelled_images(store, c, project.id, active, check):
+            output.write(("," if total else "") + "\n" + _json(_image(image, labels)))
+            total += 1
+            cells += len(labels)
+            for label in labels:
+                image_labels.add(_json(_image_label(label, names)))
+            for label in _of_state(labels, CellState.POSITIVE):
+                positives[label.category_id] += 1
+                annotations.add(_json(_annotation(annotations.entries + 1, image, label)))
+        output.write('\n],\n"annotations": [')
+        output.take(annotations)
+        output.write('\n],\n"categories": [')
+        output.write(_lines(_category(category, positives[category.id]) for category in active))
+        output.write('\n],\n"image_labels": [')
+        output.take(image_labels)
+        output.write("\n]}\n")
     counts = described.counts
     if cells != counts["positive"] + counts["negative"] + counts["unsure"]:
         raise StoreError(f"The export {path} holds {cells} cells, its snapshot {counts}; export again.")
-    return ExportReport(path=path, images=total, annotations=annotations, cells=cells, sha256=output.sha256)
+    return ExportReport(
+        path=path, images=total, annotations=annotations.entries, cells=cells, sha256=output.sha256
+    )
 
 
 def _info(project: Project, described: Description) -> dict[str, Any]:
@@ -159,6 +163,7 @@ def _of_state(labels: Iterable[Label], state: CellState) -> list[Label]:
     return [label for label in labels if label.state is state]
 
 
+@lru_cache(maxsize=256)  # an import gives all its labels one time
 def _time(millis: int) -> str:
     moment = datetime.fromtimestamp(millis / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -169,5 +174,4 @@ def _lines(entries: Iterable[dict[str, Any]]) -> str:
 
 
 def _json(entry: dict[str, Any]) -> str:
-    # plain ASCII: some readers open files in the encoding of their machine
-    return json.dumps(entry, allow_nan=False)
+    return _ENCODER.encode(entry)
