@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from annotator.records import CellState, NewDecision, Source
 
@@ -25,6 +25,13 @@ QueryId = Annotated[int, BeforeValidator(_digits), Query(ge=1, le=LARGEST)]
 OpId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 
 
+def _own(op_id: str) -> str:
+    """Names of imported cells follow from the file: one that is taken already would count as imported."""
+    if op_id.startswith("import-"):
+        raise ValueError('an op_id of an answer does not begin with "import-"')
+    return op_id
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -42,7 +49,7 @@ class DecisionBody(_Body):
     that was on screen on top of it; with them nothing is overwritten that the person has not seen.
     """
 
-    op_id: OpId
+    op_id: Annotated[OpId, AfterValidator(_own)]
     image_id: Id
     category_id: Id
     state: Literal["positive", "negative", "unsure", "unknown"]

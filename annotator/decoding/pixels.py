@@ -38,6 +38,7 @@ DAMAGE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+_OF_CODE = (struct.error, LookupError, TypeError, ArithmeticError, AttributeError)
 Sized = Callable[[int], None]
 
 
@@ -79,7 +80,7 @@ def probe_and_normalise(data: bytes, name: str, max_pixels: int, on_size: Sized 
         image.load()
         return _from_decoded(image, kind, as_is=plain, several=several)
     except DAMAGE as error:
-        raise BadFile(name, f"it is damaged or not a real {kind.ext} file ({_words(error)})") from error
+        raise BadFile(name, f"it is damaged or not a real {kind.ext} file{_words(error)}") from error
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
@@ -161,5 +162,8 @@ def _thumbnail(image: Image.Image) -> bytes:
 
 
 def _words(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text[:120] if text else type(error).__name__
+    """What the library says of the picture, in brackets; nothing where it speaks of its own code."""
+    text = " ".join(str(error).split())[:120]
+    cause = error.__cause__
+    passed_on = isinstance(cause, _OF_CODE) and str(cause) == str(error)
+    return "" if isinstance(error, _OF_CODE) or passed_on or not text else f" ({text})"

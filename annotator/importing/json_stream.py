@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn, TextIO
 
@@ -46,7 +47,7 @@ class _Stream:
         self._at = 0
         self._before = 0  # characters already let go
         self._ended = False
-        self._decode = json.JSONDecoder(parse_constant=_no_number).raw_decode
+        self._decode = json.JSONDecoder(parse_constant=_no_number, object_pairs_hook=_object).raw_decode
 
     def members(self) -> Iterator[tuple[str, int, Any]]:
         if self._next() != "{":
@@ -71,7 +72,7 @@ class _Stream:
             self._fail("Expecting property name enclosed in double quotes")
         key: str = self._value()
         if key in keys:
-            raise NotJson(f'"{key[:40]}" is there twice')
+            raise _twice(key)
         keys.add(key)
         if self._next() != ":":
             self._fail("Expecting ':' delimiter")
@@ -147,6 +148,17 @@ class _Stream:
     def _fail(self, what: str, at: int | None = None) -> NoReturn:
         place = self._before + (self._at if at is None else at)
         raise NotJson(f"it is not valid JSON ({what} at character {place + 1})")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # which of the two counts is not ours to say
+        raise _twice(next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1))
+    return found
+
+
+def _twice(key: str) -> NotJson:
+    return NotJson(f'"{key[:40]}" is there twice')
 
 
 def _no_number(word: str) -> NoReturn:

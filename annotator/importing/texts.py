@@ -14,6 +14,7 @@ from annotator.errors import BadFile
 MAX_LABEL_BYTES = 4 * 2**30
 _PIECE = 2**20
 _SAVE = "save it as UTF-8"
+_OTHERS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"%PDF", b"\x1f\x8b")
 
 
 def check_text(path: Path) -> tuple[str, str]:
@@ -78,6 +79,8 @@ def _checked_head(head: bytes, name: str) -> bytes:
         raise BadFile(name, f"it looks like UTF-16 without a mark, {_SAVE}")
     if head.startswith(b"PK\x03\x04"):
         raise BadFile(name, "it is a ZIP archive or a spreadsheet, not CSV or JSON")
+    if head.startswith(_OTHERS):
+        raise BadFile(name, "it is a picture, a document or an archive, not CSV or JSON")
     return head
 
 

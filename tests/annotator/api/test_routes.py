@@ -150,6 +150,7 @@ def test_a_late_answer_for_an_archived_category_is_accepted(
         {"op_id": "short"},
         {"op_id": "x" * 65},
         {"op_id": "op-0000001\n"},
+        {"op_id": "import-0123456789abcdef"},  # taken by somebody, the cell would count as imported
         {"image_id": "1"},
         {"image_id": 1.0},
         {"image_id": True},

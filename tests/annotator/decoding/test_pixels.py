@@ -53,6 +53,18 @@ def near(one: Pillow.Image, other: Pillow.Image, tolerance: float = 4.0) -> bool
     return first.shape == second.shape and float(np.abs(first - second).mean()) <= tolerance
 
 
+def test_of_damage_the_library_tells_nothing_of_its_own_code() -> None:
+    whole = picture_bytes(".png")
+    chunk = struct.pack(">I", 1) + b"gAMA\0" + struct.pack(">I", zlib.crc32(b"gAMA\0"))
+    for data, told in (
+        (whole[:33] + chunk + whole[33:], "a real png file"),
+        (whole[:60], "a real png file (image file is truncated)"),
+    ):
+        with pytest.raises(BadFile) as refused:
+            probe_and_normalise(data, "x.png", 10**6)
+        assert refused.value.reason == f"it is damaged or not {told}"
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_plain_pictures_are_kept_as_they_are(suffix: str, mode: str) -> None:

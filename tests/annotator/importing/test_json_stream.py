@@ -98,6 +98,7 @@ def test_it_refuses_what_json_refuses(value: dict[str, Any], data: st.DataObject
         ('{"a": [-Infinity]}', "-Infinity is not a number"),
         ('{"a": "x\n"}', "Invalid control character"),
         ('{"a": 1, "a": 2}', '"a" is there twice'),
+        ('{"a": [{"id": 1, "b": {}, "id": 2}]}', '"id" is there twice'),
         ('{"a": ' + "[" * 100_000, "nested too deeply"),
         ('{"a": [' + "[" * 100_000, "nested too deeply"),
         ('{"a": ' + "9" * 5_000 + "}", "one of its numbers has thousands of digits"),

@@ -27,6 +27,8 @@ HEADER = "file_name,dog\n"
         (b"x" * (2**20 - 1) + b"\xc3", r"not UTF-8 text \(byte 1048576\)"),
         (b"ab\xc3", r"not UTF-8 text \(byte 3\)"),
         (b"PK\x03\x04...", "it is a ZIP archive or a spreadsheet"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it is a picture, a document or an archive, not CSV or JSON"),
+        (b"%PDF-1.7\n", "it is a picture, a document or an archive, not CSV or JSON"),
     ],
 )
 def test_what_is_no_utf8_is_said(tmp_path: Path, data: bytes, reason: str) -> None:

@@ -133,7 +133,7 @@ def test_a_lock_file_that_says_nothing_gets_nobody_killed(
     end(process)
 
 
-@pytest.mark.parametrize("pid", [-1, 0, 2**22, os.getpid()])
+@pytest.mark.parametrize("pid", [-1, 0, 2**22, os.getpid()], ids=["all", "group", "none", "own"])
 def test_a_holder_of_which_nothing_can_be_known_gets_nobody_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
 ) -> None:
