@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     random_share: float = Field(
         0.05, ge=0, le=0.5, description="Share of questions drawn at random and asked blind; 0 for none."
     )
+    overlap: bool = Field(
+        False, description="Ask several people about the same pictures at the same time, to compare them."
+    )
     threads: int = Field(0, ge=0, description="Worker threads; 0 means all cores but one, at least one.")
     max_pixels: int = Field(120_000_000, ge=1, description="Pictures with more pixels are refused.")
     zip_entries: int = Field(50_000, ge=1, description="ZIP archives with more entries are refused.")

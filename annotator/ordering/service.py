@@ -32,7 +32,7 @@ class Ordering:
     """Orders the questions of a project; keeps what is the same for a whole generation. Thread-safe.
 
     The first question after a training looks at every cell, the next ones at a few hundred pictures. What
-    others were given a short while ago comes last (`hands.py`).
+    others were given a short while ago comes last (`hands.py`), unless the settings want an overlap.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Ordering:
         with room.lock:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
-            taken = room.hands.of_others(user_id)
+            taken = () if self._settings.overlap else room.hands.of_others(user_id)
             questions = self._questions(desk, used, limit, user_id, taken)
             room.hands.take(user_id, dict.fromkeys(one.image_id for one in questions))
             return Ordered(
@@ -91,7 +91,7 @@ class Ordering:
         with room.lock:
             desk = self._desk(conn, room, project_id, category_id, user_id)
             used = picking.way(desk, wished)
-            taken = room.hands.of_others(user_id, grid_of=category_id)
+            taken = () if self._settings.overlap else room.hands.of_others(user_id, grid_of=category_id)
             picks = self._of_one(desk, used, limit, user_id, taken)
             room.hands.take_grid(user_id, category_id, [one.image.id for one in picks])
             name = desk.names[category_id]

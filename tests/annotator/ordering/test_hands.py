@@ -63,6 +63,15 @@ def test_alone_the_order_is_what_it_is_without_anybody(shared: Callable[[int], D
     assert desk.deck() == anybody, "nobody else is known to somebody without a name"
 
 
+def test_where_overlap_is_wanted_everybody_gets_the_same(shared: Callable[[int], Desk], watch: Watch) -> None:
+    desk = shared(60)
+    changed = desk.settings.model_copy(update={"random_share": 0.0, "overlap": True})
+    desk.ordering = Ordering(Suggester(desk.store, changed), changed, clock=watch)
+    assert desk.deck(user_id=1) == desk.deck(user_id=2)
+    grids = [desk.grid(0, user_id=user) for user in (1, 2)]
+    assert grids[0] == grids[1] and grids[0].cells
+
+
 def test_what_others_look_at_comes_last_and_nothing_is_left_out(shared: Callable[[int], Desk]) -> None:
     desk = shared(60)
     first = desk.deck(user_id=1).ids
