@@ -93,15 +93,20 @@ function exports(one) {
 }
 
 /**
- * A form that takes the name of a project, typed, before it goes away.
+ * A form that takes the name of a project, typed, before it goes away; until it is the name nothing can be sent.
  * @param {string} words of the button @param {string} label of the field
  * @param {{keep: () => void, send: (name: string) => Promise<void>}} then
  */
 function typedName(one, words, label, then) {
   const field = { name: "name", required: true, autocomplete: "off", placeholder: "type its name" };
   const typed = make("input", { ...field, "aria-label": label });
-  const form = make("form", { class: "ppl-buttons" }, exports(one), typed, make("button", {}, words));
+  const send = make("button", { disabled: true }, words);
+  const form = make("form", { class: "ppl-buttons" }, exports(one), typed, send);
+  const said = () => typed.value.normalize("NFC").trim();
+  typed.addEventListener("input", () => {
+    send.disabled = said() !== one.name;
+  });
   form.append(pressed("Keep it", then.keep));
-  onSubmit(form, ({ name }) => then.send(name));
+  onSubmit(form, () => then.send(said()));
   return form;
 }
