@@ -28,7 +28,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 HIDDEN = "[hidden]"
 LONGEST = 4000  # signs of a message in JSON: collectors cut longer lines, and half an object is none
 LONGEST_TRACE = 8000
-_READ = 32_000  # signs of a text that are looked at: what somebody sends may be megabytes
+_READ = 32_000  # the same for people: what somebody sends may be megabytes
 _EDGE = 200  # signs beside a cut that are left out, since half a secret is not known for one
 _SECRETS = (
     re.compile(r"(annotator_session=\"?)[^;\s\"',]+"),
@@ -45,20 +45,20 @@ _INDENT = "    | "  # no line of a traceback can pass for an event of its own
 class Tidy(logging.Filter):
     """Put on every handler: a client's text in a record can neither forge a line nor show a secret."""
 
-    def __init__(self, indent: str = _INDENT) -> None:
+    def __init__(self, indent: str = _INDENT, *, longest: int = _READ, longest_trace: int = _READ) -> None:
         super().__init__()
-        self._indent = indent
+        self._indent, self._longest, self._longest_trace = indent, longest, longest_trace
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; always True."""
-        record.msg = _bounded(_message(record), tidy)
+        record.msg = _bounded(_message(record), tidy, self._longest)
         record.args = ()
         if record.exc_info and record.exc_info[0] is not None:
             told = "".join(traceback.format_exception(*record.exc_info))
-            record.exc_text = _bounded(told, self._lines)
+            record.exc_text = _bounded(told, self._lines, self._longest_trace)
             record.exc_info = None  # handlers that draw tracebacks themselves would draw the raw text
         if record.stack_info:
-            record.stack_info = _bounded(record.stack_info, self._lines)
+            record.stack_info = _bounded(record.stack_info, self._lines, self._longest_trace)
         return True
 
     def _lines(self, text: str) -> str:
@@ -142,7 +142,7 @@ def _handler(chosen: Literal["text", "json"]) -> logging.Handler:
     if chosen == "json":
         made = logging.StreamHandler()
         made.setFormatter(JsonLines())
-        made.addFilter(Tidy(indent=""))
+        made.addFilter(Tidy(indent="", longest=LONGEST, longest_trace=LONGEST_TRACE))
     elif sys.stderr.isatty():
         console = Console(stderr=True)
         made = RichHandler(console=console, show_path=False, show_time=False, markup=False)
@@ -174,17 +174,17 @@ def _uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).error("thread %s ended with an error", name, exc_info=told)
 
 
-def _bounded(text: str, make: Callable[[str], str]) -> str:
+def _bounded(text: str, make: Callable[[str], str], most: int) -> str:
     """What `make` makes of a text, of a very long one of its beginning and its end only."""
-    if len(text) <= _READ:
+    if len(text) <= most:
         return make(text)
-    half = _READ // 2
-    left = len(text) - 2 * half
+    half = most // 2
+    left = len(text) - 2 * (half - _EDGE)
     return f"{make(text[:half])[:-_EDGE]} [... {left} signs left out ...] {make(text[-half:])[_EDGE:]}"
 
 
 def _shortened(text: str, most: int) -> str:
-    """The beginning and the end of a long text: the cause of an error stands last."""
+    """The beginning and the end of a text that its escapes made long: the cause of an error stands last."""
     if len(text) <= most:
         return text
     half = most // 2

@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 from annotator import logs
 from annotator.actions import Actions
 from annotator.api.app import create_app
-from annotator.logs import HIDDEN, LONGEST, REQUEST_ID, JsonLines, Tidy
+from annotator.logs import HIDDEN, LONGEST, LONGEST_TRACE, REQUEST_ID, JsonLines, Tidy
 from annotator.settings import Settings
 from annotator.store import Store
 from db.engine import sqlite_module
@@ -43,7 +43,7 @@ def listening_in() -> Iterator[tuple[logging.Logger, io.StringIO]]:
     target = io.StringIO()
     handler = logging.StreamHandler(target)
     handler.setFormatter(JsonLines())
-    handler.addFilter(Tidy(indent=""))
+    handler.addFilter(Tidy(indent="", longest=LONGEST, longest_trace=LONGEST_TRACE))
     log = logging.Logger("tests.logs.json")
     log.addHandler(handler)
     yield log, target
@@ -115,7 +115,7 @@ def test_a_long_text_keeps_its_beginning_and_its_end() -> None:
         log.error("begin %s end", "x" * 10**6)
     (line,) = read(target.getvalue())
     assert line["message"].startswith("begin x") and line["message"].endswith("x end")
-    assert "996010 signs left out" in line["message"] and len(line["message"]) < LONGEST + 100
+    assert "996410 signs left out" in line["message"] and len(line["message"]) < LONGEST + 100
 
 
 def test_the_line_about_a_request_carries_the_id_that_the_client_was_told(
