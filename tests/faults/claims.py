@@ -21,6 +21,7 @@ import pytest
 
 FULL = os.environ.get("FAULTS", "") == "full"
 RESULTS = "FAULTS_RESULTS"
+LONGEST = 600  # characters of a reason
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -111,10 +112,11 @@ def current_commit() -> str:
 
 
 def _reason(report: pytest.TestReport) -> str:
-    """Why a test was skipped; empty otherwise."""
+    """Why a test was skipped, or the first line of what made it fail; empty otherwise."""
     if report.skipped and isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
-    return ""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message).partition("\n")[0][:LONGEST] if report.failed and crash else ""
 
 
 class Plugin:

@@ -30,7 +30,7 @@ def test_shown(claim):
 
 def test_broken(claim):
     claim("N-02", "Nothing | is torn.")
-    assert False
+    assert 3 == 4, "three of four"
 
 def test_absent(claim):
     claim("R-03", "Old or new.")
@@ -74,7 +74,7 @@ def test_every_outcome_is_written_down_and_shown(results: Path) -> None:
     assert len(rows) == 4 and all(row.replace("\\|", "").count("|") == 9 for row in rows)
     assert "| N-01 | Nothing is lost. | 12 kills | small | saves 4, seed 3, " in page
     assert "(ended before it said what it shows)" in rows[0] and "**failed**" in rows[0]
-    assert "Nothing \\| is torn." in rows[2] and "**failed**" in rows[2]
+    assert "Nothing \\| is torn." in rows[2] and "**failed**: AssertionError: three of four" in rows[2]
     assert "not tried: strace is not installed" in rows[3]
 
 
