@@ -51,15 +51,18 @@ class Tidy(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; always True."""
-        record.msg = _bounded(_message(record), tidy, self._longest)
+        record.msg = _shortened(_message(record), self._longest, tidy, edge=_EDGE)
         record.args = ()
         if record.exc_info and record.exc_info[0] is not None:
             told = "".join(traceback.format_exception(*record.exc_info))
-            record.exc_text = _bounded(told, self._lines, self._longest_trace)
+            record.exc_text = self._trace(told)
             record.exc_info = None  # handlers that draw tracebacks themselves would draw the raw text
         if record.stack_info:
-            record.stack_info = _bounded(record.stack_info, self._lines, self._longest_trace)
+            record.stack_info = self._trace(record.stack_info)
         return True
+
+    def _trace(self, text: str) -> str:
+        return _shortened(text, self._longest_trace, self._lines, edge=_EDGE)
 
     def _lines(self, text: str) -> str:
         return "\n".join(self._indent + tidy(line) for line in text.splitlines())
@@ -174,21 +177,17 @@ def _uncaught_in_thread(found: threading.ExceptHookArgs) -> None:
     logging.getLogger(__name__).error("thread %s ended with an error", name, exc_info=told)
 
 
-def _bounded(text: str, make: Callable[[str], str], most: int) -> str:
-    """What `make` makes of a text, of a very long one of its beginning and its end only."""
+def _shortened(text: str, most: int, make: Callable[[str], str] = str, *, edge: int = 0) -> str:
+    """What `make` makes of a text, of a long one of its beginning and its end, where an error's cause stands.
+
+    `edge` signs beside the cut are left out, too.
+    """
     if len(text) <= most:
         return make(text)
     half = most // 2
-    left = len(text) - 2 * (half - _EDGE)
-    return f"{make(text[:half])[:-_EDGE]} [... {left} signs left out ...] {make(text[-half:])[_EDGE:]}"
-
-
-def _shortened(text: str, most: int) -> str:
-    """The beginning and the end of a text that its escapes made long: the cause of an error stands last."""
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return f"{text[:half]} [... {len(text) - 2 * half} signs left out ...] {text[-half:]}"
+    left = len(text) - 2 * (half - edge)
+    head = make(text[:half])
+    return f"{head[: len(head) - edge]} [... {left} signs left out ...] {make(text[-half:])[edge:]}"
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -1,4 +1,5 @@
 /* The JSON routes. Two kinds of failure: the server said no (Refusal), or it could not answer now (Unreachable). */
+const ROLES = ["viewer", "annotator", "reviewer", "admin"]; // each may do what those before it may
 
 /** The request itself is not accepted; repeating it changes nothing. */
 class Refusal extends Error {

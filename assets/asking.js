@@ -19,6 +19,11 @@ class Asking {
     this.panel = new Candidates(parts, (id) => this.focus(id));
   }
 
+  /** Whether the person may only look. */
+  get looking() {
+    return !this.door.reaches("annotator");
+  }
+
   get blind() {
     return this.question !== null && this.question.blind;
   }
@@ -51,7 +56,7 @@ class Asking {
     loaded.candidates.sort((a, b) => b.p - a.p);
     this.parts.message.hidden = true;
     this.viewer.show(loaded.picture, image.width, image.height);
-    this.panel.looking = !this.door.reaches("annotator");
+    this.panel.looking = this.looking;
     this.panel.show(loaded, this.door.categories(), question, withheld);
     const more = remaining ? `${grouped(remaining)} more waiting` : "last one waiting";
     this.parts.name.replaceChildren(make("b", {}, image.name), ` ${image.width} × ${image.height} · ${more}`);
@@ -78,7 +83,7 @@ class Asking {
   /** Draw the panel again for the same picture; the focus stays. */
   redraw() {
     const focused = this.panel.focused;
-    this.panel.looking = !this.door.reaches("annotator");
+    this.panel.looking = this.looking;
     this.panel.show(this.loaded, this.door.categories(), this.question, this.withheld);
     this.focus(focused ?? this.panel.open()[0] ?? null);
   }
@@ -95,7 +100,7 @@ class Asking {
 
   drawVerdicts() {
     const id = this.panel.focused;
-    const looking = !this.door.reaches("annotator");
+    const { looking } = this;
     for (const state of Object.keys(STATES)) {
       const button = this.root.querySelector(`[data-action="${state}"]`);
       button.setAttribute("aria-pressed", String(id !== null && this.panel.state(id) === state));

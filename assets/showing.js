@@ -1,5 +1,4 @@
 /* How the People tab shows things: tables, buttons that ask once more, secrets that are shown once. */
-const ROLES = ["viewer", "annotator", "reviewer", "admin"];
 
 /** @param {string} label @param {string[]} heads @param {Node[][]} rows */
 function table(label, heads, rows) {

@@ -1,5 +1,4 @@
 /* Several people: two answers to one cell, sessions that end, another person in the same browser. */
-const ROLE_NAMES = ["viewer", "annotator", "reviewer", "admin"]; // each may do what those before it may
 const LOOKING = "You may look at this project; answering needs the role “annotator”.";
 
 class Together {
@@ -75,7 +74,7 @@ class Together {
     const { me } = this.surface.outbox;
     const { api } = this.surface;
     const known = me && api && me.roles[api.id];
-    return !known || ROLE_NAMES.indexOf(known) >= ROLE_NAMES.indexOf(role);
+    return !known || ROLES.indexOf(known) >= ROLES.indexOf(role);
   }
 
   /** A viewer is told at once, and nothing is kept for sending that the server would refuse. */

@@ -67,10 +67,10 @@ def scaled(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _deep(image: Image.Image) -> Image.Image:
     least, most = zip(*(_ends(image.crop(box)) for box in _boxes(image.size)), strict=True)
     low, high = _range(np.asarray(image.crop((0, 0, 1, 1))).dtype, min(least), max(most))
-    target = Image.new("L", image.size)
+    target, negative = Image.new("L", image.size), _is_negative(image)
     for box in _boxes(image.size):
         grey = _stretched(_finite(np.asarray(image.crop(box))), low, high)
-        target.paste(Image.fromarray(255 - grey if _is_negative(image) else grey), box)
+        target.paste(Image.fromarray(255 - grey if negative else grey), box)
     return target
 
 

@@ -55,8 +55,7 @@ class Problems:
         if not self.count:
             return []
         more = self.count - self.named
-        rows = "1 row was" if self.count == 1 else f"{self.count} rows were"
-        return [f"{rows} left out" + (f", {more} of them not listed." if more else ".")]
+        return [f"{were(self.count, 'row')} left out" + (f", {more} of them not listed." if more else ".")]
 
 
 @dataclass(kw_only=True)
@@ -111,6 +110,11 @@ def tidy_category(where: str, name: str, seen: dict[str, str]) -> str:
     if before != where:
         raise BadRow(f'{where}: the category "{tidy}" was already named in {before}')
     return tidy
+
+
+def were(count: int, noun: str) -> str:
+    """A count with its noun and verb: 1 cell was, 3 cells were."""
+    return f"1 {noun} was" if count == 1 else f"{count} {noun}s were"
 
 
 def shown(value: object) -> str:

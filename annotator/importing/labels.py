@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from annotator.errors import BadInput
 from annotator.importing import coco_json, csv_labels
-from annotator.importing.cells import Cells, Problems
+from annotator.importing.cells import Cells, Problems, were
 from annotator.importing.coco_json import Absent
 from annotator.importing.texts import check_text, open_text
 from annotator.records import ImportReport
@@ -133,13 +133,11 @@ def new_cells(
 def _report(cells: Cells, counts: ImportedCells, added: int, problems: Problems) -> ImportReport:
     notes = [*cells.notes, *problems.notes()]
     if counts.kept:
-        kept = "1 cell was" if counts.kept == 1 else f"{counts.kept} cells were"
         as_is = "was kept as it is" if counts.kept == 1 else "were kept as they are"
-        notes.append(f"{kept} already decided otherwise and {as_is}.")
+        notes.append(f"{were(counts.kept, 'cell')} already decided otherwise and {as_is}.")
     if counts.seen:
-        cleared = "1 cell was" if counts.seen == 1 else f"{counts.seen} cells were"
         stay = "stays" if counts.seen == 1 else "stay"
-        notes.append(f"{cleared} cleared since this file was imported and {stay} cleared.")
+        notes.append(f"{were(counts.seen, 'cell')} cleared since this file was imported and {stay} cleared.")
     return ImportReport(
         cells=counts.stored,
         cells_known=counts.same + counts.kept,
